@@ -1,0 +1,135 @@
+"""From outcomes to Dagster's events, one a partition, in single-partition and in range runs alike.
+
+This is the one place that leans on how Dagster 1.13 records events yielded from a multi_asset's body: an
+AssetCheckEvaluation and an AssetMaterialization with a partition each, and no output for the asset itself (it is
+skippable), as the output of a range run would record every partition a second time. feature_assets_tests/assets/
+test_events.py pins that behaviour. No postponed annotations here: Dagster reads that of `context` itself.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from feature_assets.checks import checks_of
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
+
+PROGRESS = logging.getLogger("feature_assets.progress")
+"""A record a finished partition, for whoever shows progress; its args are (asset, done, all)."""
+
+_NAMED = 20
+
+Build = Callable[[dg.AssetExecutionContext, list[Key]], Iterator[Outcome]]
+
+
+def partitioned_asset(spec: dg.AssetSpec, build: Build, resource_keys: set[str]) -> dg.AssetsDefinition:
+    """A partitioned asset whose body publishes the run's partitions by `build` and reports each as it is done.
+
+    Where partitions are refused or blocked the others are still published and recorded, then the run fails and names
+    them. `build` is given the context and the run's partition keys.
+    """
+    asset = spec.key.to_user_string()
+
+    @dg.multi_asset(
+        name=asset,
+        specs=[spec],
+        check_specs=checks_of(asset),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys=resource_keys,
+    )
+    def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        _stand_alone(context, spec.key)
+        keys = [Key.parse(key) for key in context.partition_keys]
+        yield from _events(context, spec, build(context, keys), len(keys))
+
+    return body
+
+
+def evaluation(asset: str, check: Check, key: Key | None) -> dg.AssetCheckEvaluation:
+    """A check's result for one partition, or for the whole asset where key is None."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=check.name,
+        passed=check.passed,
+        metadata=check.details,
+        severity=dg.AssetCheckSeverity.WARN if check.warning else dg.AssetCheckSeverity.ERROR,
+        description=check.message,
+        blocking=not check.warning,
+        partition=str(key) if key else None,
+    )
+
+
+def _events(context: dg.AssetExecutionContext, spec: dg.AssetSpec, outcomes: Iterable[Outcome], total: int) -> Iterator[Any]:
+    asset = spec.key.to_user_string()
+    failed: list[str] = []
+    for done, outcome in enumerate(outcomes, start=1):
+        PROGRESS.info("%s %d/%d", asset, done, total)
+        if isinstance(outcome, Left):
+            context.log.warning(outcome.reason)
+        elif isinstance(outcome, Blocked):
+            context.log.error(outcome.reason)
+            failed.append(outcome.reason)
+        else:
+            for check in outcome.checks:
+                yield evaluation(asset, check, outcome.key)
+            if isinstance(outcome, Published):
+                yield _materialization(spec, outcome)
+            else:
+                failed.append(_refused_text(outcome))
+    if failed:
+        raise failure(asset, failed)
+    for check_spec in checks_of(asset):
+        yield dg.Output(None, output_name=f"{asset}_{check_spec.name}")
+
+
+def failure(asset: str, reasons: Sequence[str]) -> dg.Failure:
+    """The failure that ends a run, naming the refused and blocked partitions. Retrying would not help."""
+    more = f"\n... and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    text = "\n".join(reasons[:_NAMED])
+    return dg.Failure(f"{asset}: {len(reasons)} partition(s) not published.\n{text}{more}", allow_retries=False)
+
+
+def _refused_text(outcome: Refused) -> str:
+    return f"{outcome.reason} (the rejected table and its marker are under quarantine/)"
+
+
+def _materialization(spec: dg.AssetSpec, outcome: Published) -> dg.AssetMaterialization:
+    columns = {name: value for name, value in spec.metadata.items() if name.startswith("dagster/column")}
+    return dg.AssetMaterialization(
+        asset_key=spec.key,
+        partition=str(outcome.key),
+        metadata={
+            **outcome.details,
+            "content_hash": outcome.footer.content_hash,
+            "dagster/partition_row_count": outcome.details["rows"],
+            **columns,
+        },
+        tags={"dagster/data_version": outcome.footer.content_hash, "dagster/code_version": spec.code_version or ""},
+    )
+
+
+def _stand_alone(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> None:
+    """Fail where the run also selects something downstream: Dagster would skip that silently and exit 0."""
+    graph = context.job_def.asset_layer.asset_graph
+    below = {key for key in context.job_def.asset_layer.selected_asset_keys if key != asset}
+    skipped = below & _downstream(graph, asset)
+    if skipped:
+        names = ", ".join(sorted(key.to_user_string() for key in skipped))
+        raise dg.Failure(
+            f"{asset.to_user_string()} and {names} cannot share a run: Dagster would skip {names}. Materialize one layer a run, "
+            "or use `feature-assets build`.",
+            allow_retries=False,
+        )
+
+
+def _downstream(graph: Any, asset: dg.AssetKey) -> set[dg.AssetKey]:
+    found: set[dg.AssetKey] = set()
+    waiting = [asset]
+    while waiting:
+        for child in graph.get(waiting.pop()).child_keys:
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found

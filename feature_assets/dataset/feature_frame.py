@@ -1,0 +1,158 @@
+"""Feature frame partitions: a date's symbols in one table, with their splits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets import splits
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
+from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SPLIT_MANIFEST_FILE, SYMBOL_FEATURES, Store
+from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.version import code_version
+from feature_assets.errors import FeatureAssetsError, MissingInputError
+from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
+from feature_assets.leakage.splits import split_leaks
+from feature_assets.settings import Settings
+from feature_assets.splits.manifest import SplitManifest
+
+NO_SPLIT_LEAK, COMPLETE = "no_split_leak", "complete"
+
+_FEATURES = [(field.name, field.type) for field in SYMBOL_FEATURES_SCHEMA if field.type == pa.float32()]
+FRAME_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("symbol", pa.string()),
+        ("event_time", pa.timestamp("ms", tz="UTC")),
+        ("open_time_ms", pa.int64()),
+        ("split_id", pa.string()),
+        ("walk_forward_fold", pa.string()),
+        ("feature_version", pa.string()),
+        ("data_quality_flag", pa.string()),
+        *_FEATURES,
+    ]
+)
+
+
+def frame_code_version() -> str:
+    """Of this module, the splits and the version of the features."""
+    return code_version(splits, sys.modules[__name__], FEATURE_VERSION)
+
+
+def build_feature_frame(store: Store, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
+    """Publish the frames of `keys` in date order; the splits are those of the stored split manifest."""
+    data = store.read_bytes(SPLIT_MANIFEST_FILE)
+    if data is None:
+        raise MissingInputError(f"{SPLIT_MANIFEST} is missing; materialize it first.")
+    manifest = SplitManifest.from_json(data)
+    for key in sorted(keys):
+        yield _build_date(store, settings, manifest, key)
+
+
+def _build_date(store: Store, settings: Settings, manifest: SplitManifest, key: Key) -> Outcome:
+    started = time.perf_counter()
+    members = [Key(key.date, symbol) for symbol in settings.members(key.date)]
+    if not members:
+        return Left(key, f"feature_frame {key} is left unbuilt: no symbol is a member on that date.")
+    waiting = [member for member in members if not _asked_for(store, member)]
+    if waiting:
+        return Left(key, f"feature_frame {key} is left unbuilt: no replay yet of {', '.join(map(str, waiting))}.")
+    try:
+        names = [SPLIT_MANIFEST, *(f"{SYMBOL_FEATURES}/{member}" for member in members)]
+        inputs = {name: store.input_hash(name) for name in names}
+        tables = [store.read_table(SYMBOL_FEATURES, member) for member in members]
+    except FeatureAssetsError as error:
+        return Blocked(key, f"feature_frame {key}: {error}")
+    table = _frame(members, tables, manifest)
+    stats = {member: footer.stats for member in members if (footer := store.footer(SYMBOL_FEATURES, member))}
+    leaks = split_leaks(table, FRAME_SCHEMA, manifest)
+    checks = (
+        Check(NO_SPLIT_LEAK, not leaks, f"{key}: {' '.join(leaks) or f'{table.num_rows} rows lie in their split and fold.'}"),
+        _complete(key, stats),
+    )
+    if leaks:
+        store.refuse(FEATURE_FRAME, key, {"check": NO_SPLIT_LEAK, "reason": checks[0].message}, table)
+        return Refused(key, checks, checks[0].message)
+    footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats))
+    size = store.publish(FEATURE_FRAME, key, table, footer)
+    details = {
+        "rows": table.num_rows,
+        **_by_flag(table),
+        "path": store.path(store.partition_file(FEATURE_FRAME, key)),
+        "bytes": size,
+        "seconds": time.perf_counter() - started,
+    }
+    return Published(key, footer, checks, details)
+
+
+def _asked_for(store: Store, member: Key) -> bool:
+    """Whether there is a replay (or a refused one) that the member's features can be built from."""
+    return store.exists(store.partition_file(REPLAY, member)) or store.refusal(REPLAY, member) is not None
+
+
+def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitManifest) -> pa.Table:
+    """The symbols' rows, one symbol after the other, of FRAME_SCHEMA."""
+    rows = pa.concat_tables(tables)
+    symbol = np.repeat(np.array([member.symbol for member in members], dtype=object), [len(table) for table in tables])
+    symbols = pa.array(symbol, type=pa.string())
+    split_ids, folds = manifest.assign(rows["open_time_ms"].to_numpy())
+    columns = {
+        "sample_id": pc.binary_join_element_wise(symbols, pc.cast(rows["open_time_ms"], pa.string()), ":"),
+        "symbol": symbols,
+        "split_id": pa.array(split_ids, type=pa.string()),
+        "walk_forward_fold": pa.array(folds, type=pa.string()),
+        "feature_version": pa.array([FEATURE_VERSION] * rows.num_rows, type=pa.string()),
+    }
+    return pa.table([columns.get(name) or rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
+
+
+def _complete(key: Key, stats: dict[Key, dict[str, int]]) -> Check:
+    """Warns about symbols without rows, rows of dropped days, and rows whose windows run across missing minutes."""
+    found = []
+    if empty := [str(member.symbol) for member, stat in stats.items() if not stat["rows"]]:
+        found.append(f"no rows of {', '.join(empty)}")
+    if dropped := {str(m.symbol): s["rows_dropped"] for m, s in stats.items() if s["rows_dropped"]}:
+        found.append(f"rows dropped with incomplete days: {dropped}")
+    if bridging := {str(m.symbol): s["rows_bridging_gaps"] for m, s in stats.items() if s["rows_bridging_gaps"]}:
+        found.append(f"rows whose window runs across missing minutes: {bridging}")
+    message = "; ".join(found) or f"all {len(stats)} symbols have all their rows, no window runs across missing minutes"
+    return Check(COMPLETE, not found, f"{key}: {message}.", warning=True, details={"findings": found})
+
+
+def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]]) -> dict[str, int]:
+    """Row counts for whoever sums up many dates, so that the tables need not be read again.
+
+    rows/SYMBOL/SPLIT/FLAG; available/SPLIT: rows with liquidations; first|last/SPLIT: event times in milliseconds;
+    dropped|bridging|proven/SYMBOL: rows of dropped incomplete days, rows whose window runs across missing minutes, rows
+    that the look-ahead proof recomputed.
+    """
+    stats: dict[str, int] = {}
+    groups = table.group_by(["symbol", "split_id", "data_quality_flag"]).aggregate([([], "count_all")])
+    for row in groups.to_pylist():
+        stats[f"rows/{row['symbol']}/{row['split_id']}/{row['data_quality_flag']}"] = row["count_all"]
+    times = table.select(["split_id", "open_time_ms"]).append_column(
+        "available", pc.cast(pc.not_equal(pc.fill_null(table["liquidation_available"], 0.0), 0.0), pa.int64())
+    )
+    sums = times.group_by("split_id").aggregate([("open_time_ms", "min"), ("open_time_ms", "max"), ("available", "sum")])
+    for row in sums.to_pylist():
+        split = row["split_id"]
+        stats |= {
+            f"first/{split}": row["open_time_ms_min"],
+            f"last/{split}": row["open_time_ms_max"],
+            f"available/{split}": row["available_sum"],
+        }
+    for member, stat in symbols.items():
+        stats[f"dropped/{member.symbol}"] = stat["rows_dropped"]
+        stats[f"bridging/{member.symbol}"] = stat["rows_bridging_gaps"]
+        stats[f"proven/{member.symbol}"] = stat["rows_proven"]
+    return stats
+
+
+def _by_flag(table: pa.Table) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(table["data_quality_flag"]).to_pylist()}

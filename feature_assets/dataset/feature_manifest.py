@@ -1,0 +1,197 @@
+"""The feature manifest: what the stored frame consists of, summed up from its files' footers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_assets.dataset.feature_frame import frame_code_version
+from feature_assets.dataset.keys import Key, dates
+from feature_assets.dataset.outcomes import Check
+from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, Store, sha256
+from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.errors import FeatureAssetsError, MissingInputError
+from feature_assets.features.catalogue import (
+    FEATURE_VERSION,
+    FEATURES,
+    FLAGS,
+    LOOKBACK_DAYS,
+    LOOKBACK_ROWS,
+    feature_order_hash,
+    feature_order_json,
+    feature_schema_hash,
+    feature_schema_json,
+)
+from feature_assets.market.bars import INPUT_GROUPS
+from feature_assets.quality.report import utc_text
+from feature_assets.settings import Settings
+from feature_assets.splits.manifest import VALIDATION_LOCKED
+
+MATCHES_STORE = "matches_store"
+ORDER_FILE, SCHEMA_FILE = "dataset/feature_order.json", "dataset/feature_schema.json"
+MANIFEST_FILE = "dataset/feature_frame.manifest.json"
+
+
+def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, Any], Check]:
+    """Work the manifest out of the stored frames, check it against them, and publish it with order and schema.
+
+    Gives the manifest and the check matches_store; where that fails nothing is published and a marker is left. Raises
+    MissingInputError where no frame exists.
+    """
+    keys = store.keys(FEATURE_FRAME)
+    if not keys:
+        raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
+    entries, footers, broken = [], [], []
+    for key in keys:
+        entry, footer, wrong = _partition(store, key)
+        entries.append(entry)
+        footers.append(footer)
+        broken += wrong
+    if len({footer.inputs.get("split_manifest") for footer in footers}) > 1:
+        broken.append("the dates were built with different split manifests; build the range again.")
+    if len({footer.code_version for footer in footers} | {frame_code_version()}) > 1:
+        broken.append("the dates were built by different code or feature versions; build the range again.")
+    manifest = _manifest(settings, entries, footers)
+    message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
+    check = Check(MATCHES_STORE, not broken, message)
+    if broken:
+        store.refuse(FEATURE_MANIFEST, None, {"check": MATCHES_STORE, "reason": message}, None)
+        return manifest, check
+    store.write_bytes(ORDER_FILE, feature_order_json())
+    store.write_bytes(SCHEMA_FILE, feature_schema_json())
+    store.write_bytes(MANIFEST_FILE, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    store.accept(FEATURE_MANIFEST, None)
+    return manifest, check
+
+
+def _partition(store: Store, key: Key) -> tuple[dict[str, Any], Footer, list[str]]:
+    """A date's entry and footer, and what is wrong with the file; its bytes are read once."""
+    broken = []
+    data = store.read_bytes(store.partition_file(FEATURE_FRAME, key)) or b""
+    table = pq.read_table(pa.BufferReader(data))
+    footer = Footer.from_metadata(table.schema.metadata or {})
+    found = content_hash(table)
+    if found != footer.content_hash:
+        broken.append(f"feature_frame {key}: the file's content hash is {found}, its footer says {footer.content_hash}.")
+    try:
+        store.input_hash(f"{FEATURE_FRAME}/{key}")
+    except FeatureAssetsError as error:
+        broken.append(str(error))
+    entry = {"date": str(key), "file_sha256": sha256(data), "size_bytes": len(data), "content_hash": footer.content_hash}
+    return entry, footer, broken
+
+
+def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer]) -> dict[str, Any]:
+    counts = row_counts(footers)
+    by_flag: Counter[str] = Counter()
+    for (_, split, flag), rows in counts.items():
+        if split != VALIDATION_LOCKED:
+            by_flag[flag] += rows
+    total = sum(by_flag.values())
+    available = sum(_each(footers, "available", but=VALIDATION_LOCKED).values())
+    present = {entry["date"] for entry in entries}
+    digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
+    return {
+        "row_count": total,
+        "ok_row_count": by_flag["OK"],
+        "partial_optional_row_count": by_flag["PARTIAL_OPTIONAL"],
+        "warmup_row_count": by_flag["WARMUP"],
+        "feature_count": len(FEATURES),
+        "feature_version": FEATURE_VERSION,
+        "feature_order_hash": feature_order_hash(),
+        "feature_schema_hash": feature_schema_hash(),
+        "data_hash_sha256": digest.hexdigest(),
+        "liquidation_available_share": available / total if total else 0.0,
+        "rows_dropped_with_incomplete_days": sum(_each(footers, "dropped").values()),
+        "rows_bridging_gaps": sum(_each(footers, "bridging").values()),
+        "lookahead_partitions": sum(1 for f in footers for name, rows in f.stats.items() if name.startswith("proven/") and rows),
+        "lookahead_rows_compared": sum(_each(footers, "proven").values()),
+        "split_coverage": split_coverage(footers),
+        "missing_dates": [str(d) for d in dates(settings.start, settings.end_date()) if str(d) not in present],
+        "partitions": list(entries),
+        "lookback_rows": LOOKBACK_ROWS,
+        "lookback_days": LOOKBACK_DAYS,
+        "optional_groups": list(settings.options.optional_groups),
+        "allow_incomplete_days": settings.options.allow_incomplete_days,
+        "gaps": settings.options.gaps,
+        "input_groups": {group: list(columns) for group, columns in INPUT_GROUPS.items()},
+        "features": [
+            {
+                "name": feature.name,
+                "group": feature.group,
+                "columns": list(feature.columns),
+                "bounds": [_bound(bound) for bound in feature.bounds],
+                "description": feature.description,
+            }
+            for feature in FEATURES
+        ],
+    }
+
+
+def row_counts(footers: Sequence[Footer]) -> Counter[tuple[str, str, str]]:
+    """Rows by (symbol, split, flag)."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for footer in footers:
+        for name, value in footer.stats.items():
+            kind, *rest = name.split("/")
+            if kind == "rows":
+                symbol, split, flag = rest
+                counts[symbol, split, flag] += value
+    return counts
+
+
+def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
+    """The reference's Split Coverage: rows by flag and the first and last event_time of each split, by name."""
+    counts = row_counts(footers)
+    coverage = []
+    for split in sorted({split for _, split, _ in counts}):
+        flags: Counter[str] = Counter()
+        for (_, row_split, flag), rows in counts.items():
+            if row_split == split:
+                flags[flag] += rows
+        coverage.append(
+            {
+                "split_id": split,
+                "rows": sum(flags.values()),
+                "start": utc_text(min(f.stats[f"first/{split}"] for f in footers if f"first/{split}" in f.stats)),
+                "end": utc_text(max(f.stats[f"last/{split}"] for f in footers if f"last/{split}" in f.stats)),
+                **{flag.lower(): flags[flag] for flag in FLAGS},
+            }
+        )
+    return coverage
+
+
+def _each(footers: Sequence[Footer], kind: str, but: str = "") -> Counter[str]:
+    """Sums of the stats KIND/NAME by name, without the name `but`."""
+    sums: Counter[str] = Counter()
+    for footer in footers:
+        for stat, value in footer.stats.items():
+            stat_kind, _, name = stat.partition("/")
+            if stat_kind == kind and name != but:
+                sums[name] += value
+    return sums
+
+
+def _bound(value: float) -> float | None:
+    return value if abs(value) != float("inf") else None
+
+
+def read_manifest(store: Store) -> Mapping[str, Any]:
+    """The published manifest; raises MissingInputError where there is none."""
+    data = store.read_bytes(MANIFEST_FILE)
+    if data is None or store.refusal(FEATURE_MANIFEST, None):
+        raise MissingInputError("feature_manifest is missing or refused; build it first.")
+    manifest: Mapping[str, Any] = json.loads(data)
+    return manifest
+
+
+def manifest_keys(manifest: Mapping[str, Any]) -> list[Key]:
+    """The dates that a manifest names."""
+    return [Key(dt.date.fromisoformat(entry["date"])) for entry in manifest["partitions"]]

@@ -1,0 +1,45 @@
+"""Partition keys: which there are, how they are written, and that nothing else becomes a path."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from feature_assets.errors import PartitionKeyError
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+ONE_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """A partition's date and, where the asset has one a symbol, its symbol. Written 2026-02-01|BTCUSDT or 2026-02-01."""
+
+    date: dt.date
+    symbol: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.date}" if self.symbol is None else f"{self.date}|{self.symbol}"
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """The key that `text` writes; raises PartitionKeyError for anything else, so that no text becomes a path."""
+        date, bar, symbol = text.partition("|")
+        try:
+            if not _DATE.fullmatch(date) or (bar and not _SYMBOL.fullmatch(symbol)):
+                raise ValueError(text)
+            return cls(dt.date.fromisoformat(date), symbol if bar else None)
+        except ValueError:
+            raise PartitionKeyError(
+                f"partition key {text!r} is neither a date (2026-02-01) nor a date and a symbol (2026-02-01|BTCUSDT)."
+            ) from None
+
+
+def dates(start: dt.date, end: dt.date) -> Iterator[dt.date]:
+    """The dates of [start, end)."""
+    while start < end:
+        yield start
+        start += ONE_DAY

@@ -1,0 +1,88 @@
+"""What a build of a range has to touch beside the range itself: look-back before it, and published days after it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+from feature_assets.dataset.keys import ONE_DAY, Key, dates
+from feature_assets.dataset.replay import replay_code_version
+from feature_assets.dataset.store import REPLAY, Store
+from feature_assets.errors import MissingInputError, RefusedInputError, SourceError, StaleInputError, StoreError
+from feature_assets.features.catalogue import LOOKBACK_DAYS
+from feature_assets.market.sources import Source
+from feature_assets.settings import Settings
+
+
+def symbol_dates(settings: Settings, start: dt.date, end: dt.date) -> list[Key]:
+    """Every member's partitions of [start, end)."""
+    return [Key(date, symbol) for date in dates(start, end) for symbol in settings.members(date)]
+
+
+def look_back_replay(store: Store, source: Source, settings: Settings, start: dt.date) -> list[Key]:
+    """The replay of the LOOKBACK_DAYS before `start`, of the members of `start`, that is missing, refused, or from other
+    raw data or code than there is now.
+    """
+    version = replay_code_version(source)
+    wanted = [Key(d, symbol) for d in dates(start - LOOKBACK_DAYS * ONE_DAY, start) for symbol in settings.members(start)]
+    return [key for key in wanted if _is_outdated(store, source, version, key)]
+
+
+def _is_outdated(store: Store, source: Source, version: str, key: Key) -> bool:
+    assert key.symbol is not None
+    if store.refusal(REPLAY, key):
+        return True
+    try:
+        footer = store.footer(REPLAY, key)
+        if footer is None or footer.code_version != version:
+            return True
+        return footer.inputs["source"] != source.fingerprint(key.symbol, key.date)
+    except (StoreError, SourceError):
+        return True
+
+
+def stale(store: Store, asset: str, keys: Iterable[Key]) -> list[Key]:
+    """Those of the published partitions `keys` of an asset that were built from other inputs than there are now."""
+    return [key for key in keys if is_stale(store, asset, key)]
+
+
+def is_stale(store: Store, asset: str, key: Key) -> bool:
+    """Whether a published partition's inputs have changed since; refused or missing ones are not for a build to mend."""
+    try:
+        store.input_hash(f"{asset}/{key}")
+    except (StaleInputError, StoreError):
+        return True
+    except (MissingInputError, RefusedInputError):
+        return False
+    return False
+
+
+def rectangles(keys: Sequence[Key], symbols: Sequence[str]) -> list[tuple[Key, Key]]:
+    """`keys` as ranges (first, last) of consecutive dates, over neighbours in `symbols` where these have the same dates.
+
+    A range run of Dagster covers every date and symbol between its two keys.
+    """
+    found: list[tuple[Key, Key]] = []
+    by_symbol: dict[str | None, list[dt.date]] = {}
+    for key in sorted(keys, key=str):
+        by_symbol.setdefault(key.symbol, []).append(key.date)
+    runs = [(run, symbol) for symbol, days in by_symbol.items() for run in _runs(days)]
+    place = {symbol: number for number, symbol in enumerate(symbols)}
+    for (first, last), symbol in sorted(runs, key=lambda item: (item[0], place.get(item[1] or "", 0))):
+        if found and symbol is not None:
+            begin, end = found[-1]
+            if (begin.date, end.date) == (first, last) and place[end.symbol or ""] + 1 == place[symbol]:
+                found[-1] = (begin, Key(last, symbol))
+                continue
+        found.append((Key(first, symbol), Key(last, symbol)))
+    return found
+
+
+def _runs(days: Sequence[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    runs: list[tuple[dt.date, dt.date]] = []
+    for day in days:
+        if runs and day == runs[-1][1] + ONE_DAY:
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    return runs

@@ -1,0 +1,107 @@
+"""Replay partitions: days taken from a source, held against the rules of a sound replay, and published."""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets import elementary
+from feature_assets.dataset.keys import ONE_DAY, Key
+from feature_assets.dataset.outcomes import Check, Left, Outcome, Published, Refused
+from feature_assets.dataset.store import REPLAY, Store
+from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.version import code_version
+from feature_assets.errors import SourceError
+from feature_assets.market import bars as market
+from feature_assets.market.sources import ABSENT, NOT_YET, Source, read_days
+from feature_assets.market.sources.base import Availability
+from feature_assets.settings import Settings
+
+SOUND_REPLAY = "sound_replay"
+
+_Answer = pa.Table | Availability | SourceError
+
+
+def replay_code_version(source: Source) -> str:
+    """Of the bars' contract and the module that the source is written in."""
+    return code_version(market, elementary, sys.modules[type(source).__module__])
+
+
+def build_replay(store: Store, source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
+    """Publish the replay of `keys`, by date and then symbol, so that symbols share what the source reads at once."""
+    by_symbol = [list(group) for _, group in groupby(sorted(keys, key=lambda k: (k.symbol, k.date)), lambda k: k.symbol)]
+    # A list: every symbol's iterator is made before the first is advanced, as the parquet source needs.
+    streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
+    for key, answer in heapq.merge(*streams, key=lambda pair: pair[0]):
+        yield _build_day(store, source, settings, key, answer)
+
+
+def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[tuple[Key, _Answer]]:
+    """The answers for one symbol's keys in date order; a date on which the symbol is no member is absent, unasked."""
+    symbol = next(symbol for symbol in settings.symbols if symbol.name == keys[0].symbol)
+    dates = [key.date for key in keys if symbol.is_member(key.date)]
+    runs: list[list[dt.date]] = []
+    for date in dates:
+        if runs and date == runs[-1][-1] + ONE_DAY:
+            runs[-1].append(date)
+        else:
+            runs.append([date])
+    asked = [read_days(source, symbol.name, run[0], run[-1] + ONE_DAY) for run in runs]
+    unasked = [(key, ABSENT) for key in keys if not symbol.is_member(key.date)]
+    return heapq.merge(
+        unasked, *(((Key(date, symbol.name), answer) for date, answer in run) for run in asked), key=lambda pair: pair[0]
+    )
+
+
+def _build_day(store: Store, source: Source, settings: Settings, key: Key, answer: _Answer) -> Outcome:
+    started = time.perf_counter()
+    if answer is NOT_YET:
+        return Left(key, f"replay {key} is not published yet; it is asked for again.")
+    assert key.symbol is not None
+    try:
+        fingerprint = source.fingerprint(key.symbol, key.date)
+    except SourceError as error:
+        answer = error
+    if isinstance(answer, SourceError):
+        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {answer}"), None)
+    table = market.empty_table() if isinstance(answer, Availability) else answer
+    if broken := market.violations(table, key.date):
+        message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
+        details = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
+        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=message, details=details), table)
+    minutes = market.distinct_minutes(table)
+    unknown_interest = int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)
+    footer = Footer(
+        content_hash(table), replay_code_version(source), {"source": fingerprint}, {"rows": table.num_rows, "minutes": minutes}
+    )
+    size = store.publish(REPLAY, key, table, footer)
+    details = {
+        "rows": table.num_rows,
+        "open_interest_not_positive": unknown_interest,
+        "source_fingerprint": fingerprint,
+        "path": store.path(store.partition_file(REPLAY, key)),
+        "bytes": size,
+        "seconds": time.perf_counter() - started,
+    }
+    return Published(key, footer, (_completeness(settings, key, minutes),), details)
+
+
+def _completeness(settings: Settings, key: Key, minutes: int) -> Check:
+    """Sound, with a warning for an absent or short day inside START..END on which the symbol is a member."""
+    inside = settings.start <= key.date < settings.end_date() and key.symbol in settings.members(key.date)
+    if minutes == market.MINUTES_PER_DAY:
+        return Check(SOUND_REPLAY, passed=True, message=f"{key}: all {minutes} minutes, every rule holds.")
+    what = f"short: {minutes} of {market.MINUTES_PER_DAY} minutes" if minutes else "absent: the source has no bars"
+    return Check(SOUND_REPLAY, passed=not inside, message=f"{key} is {what}; every rule holds.", warning=inside)
+
+
+def _refuse(store: Store, key: Key, check: Check, rejected: pa.Table | None) -> Refused:
+    store.refuse(REPLAY, key, {"check": check.name, "reason": check.message}, rejected)
+    return Refused(key, (check,), check.message)

@@ -1,0 +1,229 @@
+"""The store: where each partition's file lies, how it appears there whole or not at all, and what is refused.
+
+A file's bytes are complete before anything shows under its final name: temporary file, fsync, rename on a disk, one
+put on an object store. What the tables hold is not this module's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.tables import Footer, content_hash, to_parquet
+from feature_assets.errors import MissingInputError, PartitionKeyError, RefusedInputError, StaleInputError, StoreError
+
+REPLAY, SYMBOL_FEATURES, FEATURE_FRAME = "replay", "symbol_features", "feature_frame"
+SPLIT_MANIFEST, FEATURE_MANIFEST, QUALITY_REPORT = "split_manifest", "feature_manifest", "quality_report"
+SPLIT_MANIFEST_FILE = "split/split_manifest.json"
+STORE_FILE = "store.json"
+_WHOLE = "all"
+"""The quarantine's name for an asset that has no partitions."""
+
+
+class Store:
+    """The files under a root: a folder, or a URL that pyarrow knows (s3://bucket/prefix?endpoint_override=...)."""
+
+    def __init__(self, root: str) -> None:
+        self.root = _without_secrets(root)
+        if "://" in root:
+            self._files, base = pafs.FileSystem.from_uri(root)
+        else:
+            self._files, base = pafs.LocalFileSystem(), root
+        self._base = base.rstrip("/")
+        self._on_disk = isinstance(self._files, pafs.LocalFileSystem)
+
+    # Paths
+
+    @staticmethod
+    def partition_file(asset: str, key: Key) -> str:
+        """The partition's file, relative to the root."""
+        if (key.symbol is None) != (asset == FEATURE_FRAME):
+            raise PartitionKeyError(f"{asset} has no partition {key}.")
+        folder = f"date={key.date}" if key.symbol is None else f"symbol={key.symbol}/date={key.date}"
+        return f"{asset}/{folder}/part-0.parquet"
+
+    @staticmethod
+    def _quarantine(asset: str, key: Key | None) -> str:
+        return f"quarantine/{asset}/{key or _WHOLE}"
+
+    def path(self, relative: str) -> str:
+        """The full path or URL of a file, for people."""
+        return f"{self.root.rstrip('/')}/{relative}"
+
+    # Bytes
+
+    def read_bytes(self, relative: str) -> bytes | None:
+        """A file's bytes; None where there is no such file."""
+        try:
+            with self._files.open_input_stream(f"{self._base}/{relative}") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        """Put `data` under its final name, whole or not at all."""
+        path = f"{self._base}/{relative}"
+        if self._on_disk:
+            _replace(Path(path), data)
+            return
+        # An object store shows an object once its upload is complete.
+        with self._files.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def exists(self, relative: str) -> bool:
+        return self._files.get_file_info(f"{self._base}/{relative}").type == pafs.FileType.File
+
+    def _delete(self, relative: str) -> None:
+        if self.exists(relative):
+            self._files.delete_file(f"{self._base}/{relative}")
+
+    # Tables
+
+    def publish(self, asset: str, key: Key, table: pa.Table, footer: Footer) -> int:
+        """Put a partition's file in place and take its refusal away; gives the file's size in bytes."""
+        data = to_parquet(table, footer)
+        self.write_bytes(self.partition_file(asset, key), data)
+        self.accept(asset, key)
+        return len(data)
+
+    def read_table(self, asset: str, key: Key, columns: Sequence[str] | None = None) -> pa.Table:
+        """A partition's table, without its footer's metadata."""
+        relative = self.partition_file(asset, key)
+        try:
+            file = pq.ParquetFile(f"{self._base}/{relative}", filesystem=self._files)
+            table = file.read(columns=list(columns) if columns is not None else None)
+        except FileNotFoundError:
+            raise MissingInputError(f"{asset} {key} is missing; build it first.") from None
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{self.path(relative)}: not readable: {error}. Build {asset} {key} again.") from error
+        return table.replace_schema_metadata(None)
+
+    def footer(self, asset: str, key: Key) -> Footer | None:
+        """A partition's footer; None where there is no file."""
+        relative = self.partition_file(asset, key)
+        try:
+            return Footer.from_metadata(pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files).metadata or {})
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise StoreError(f"{self.path(relative)}: no sound footer: {error}. Build {asset} {key} again.") from error
+
+    def keys(self, asset: str) -> list[Key]:
+        """The partitions of an asset that have a file, by date, then symbol."""
+        selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
+        keys = []
+        for info in self._files.get_file_info(selector):
+            if info.base_name == "part-0.parquet":
+                folders = dict(part.split("=", 1) for part in info.path.split("/")[-3:-1] if "=" in part)
+                keys.append(Key.parse("|".join(filter(None, (folders.get("date"), folders.get("symbol"))))))
+        return sorted(keys, key=str)
+
+    # Refusals
+
+    def refuse(self, asset: str, key: Key | None, reason: dict[str, Any], rejected: pa.Table | None) -> str:
+        """Keep the rejected table and a marker that stops what is downstream; the last good file stays. Gives its path."""
+        folder = self._quarantine(asset, key)
+        if rejected is not None:
+            footer = Footer(content_hash(rejected), "", {})
+            self.write_bytes(f"{folder}/rejected.parquet", to_parquet(rejected, footer))
+        else:
+            self._delete(f"{folder}/rejected.parquet")
+        marker = {"asset": asset, "partition": str(key) if key else None, **reason}
+        self.write_bytes(f"{folder}/REFUSED.json", (json.dumps(marker, indent=2, sort_keys=True) + "\n").encode())
+        return self.path(folder)
+
+    def accept(self, asset: str, key: Key | None) -> None:
+        """Take a refusal's marker and table away, the marker last: it is the one that stops others."""
+        folder = self._quarantine(asset, key)
+        if self.exists(f"{folder}/REFUSED.json"):
+            self._delete(f"{folder}/rejected.parquet")
+            self._delete(f"{folder}/REFUSED.json")
+
+    def refusal(self, asset: str, key: Key | None) -> dict[str, Any] | None:
+        """The marker of a partition whose last build was refused, else None."""
+        data = self.read_bytes(f"{self._quarantine(asset, key)}/REFUSED.json")
+        return None if data is None else json.loads(data)
+
+    # Inputs
+
+    def input_hash(self, name: str) -> str:
+        """The content hash of an input, `asset/key` or `split_manifest`, after making sure that it may be built upon.
+
+        Raises MissingInputError where it is not there, RefusedInputError where it or an input of its own was refused,
+        and StaleInputError, naming both hashes, where one of its own inputs has another hash than it was built from.
+        """
+        asset, _, text = name.partition("/")
+        key = Key.parse(text) if text else None
+        if refusal := self.refusal(asset, key):
+            raise RefusedInputError(f"{name} was refused ({refusal['check']}: {refusal['reason']}). Mend and build it first.")
+        if key is None:
+            data = self.read_bytes(SPLIT_MANIFEST_FILE)
+            if data is None:
+                raise MissingInputError(f"{name} is missing; materialize it first.")
+            return sha256(data)
+        footer = self.footer(asset, key)
+        if footer is None:
+            raise MissingInputError(f"{name} is missing; build it first.")
+        for upstream, built_from in footer.inputs.items():
+            if asset == REPLAY:
+                break
+            now = self.input_hash(upstream)
+            if now != built_from:
+                raise StaleInputError(f"{name} is stale: built from {upstream} {built_from}, which is {now} now. Build it again.")
+        return footer.content_hash
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Write store.json on the first build; raise StoreError, naming both, where the store is another's."""
+        data = self.read_bytes(STORE_FILE)
+        if data is None:
+            self.write_bytes(STORE_FILE, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
+            return
+        found = json.loads(data)
+        if found.get("source") != identity["source"]:
+            raise StoreError(
+                f"ROOT: the store {self.root} was built from source {found.get('source')}, SOURCE now is {identity['source']}. "
+                "Take another ROOT, or the old SOURCE."
+            )
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Readers of folders leave out names that begin with a dot.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _without_secrets(root: str) -> str:
+    """A root as it may be shown: a URL without user, password and query."""
+    if "://" not in root:
+        return root
+    parts = urlsplit(root)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

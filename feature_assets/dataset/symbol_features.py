@@ -1,0 +1,176 @@
+"""Symbol feature partitions: a day's features from the replay of the day and of the look-back days before it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets import elementary, features
+from feature_assets.dataset.keys import ONE_DAY, Key
+from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
+from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Store
+from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.version import code_version
+from feature_assets.errors import MissingInputError, RefusedInputError, StoreError
+from feature_assets.features.build import DayFeatures, FeatureOptions, is_kept, iter_day_features, window_of_day
+from feature_assets.features.catalogue import FEATURE_VERSION, FLAGS, LOOKBACK_DAYS, LOOKBACK_ROWS, SYMBOL_FEATURES_SCHEMA
+from feature_assets.leakage.lookahead import cut_of, look_ahead
+from feature_assets.market import bars as market
+from feature_assets.market.bars import Bars
+from feature_assets.quality.finite import not_finite
+
+FINITE_VALUES, NO_LOOKAHEAD = "finite_values", "no_lookahead"
+
+# Dates that are computed together: their look-back is read and computed once.
+_CHUNK = 4
+
+
+def features_code_version(options: FeatureOptions) -> str:
+    """Of the features, what they are made of, and the settings that their rows depend on."""
+    return code_version(features, elementary, market, FEATURE_VERSION, repr(options))
+
+
+def build_symbol_features(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
+    """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time."""
+    for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
+        assert symbol is not None
+        replay = _Replay(store, symbol, options)
+        remaining = iter(group)
+        while chunk := list(islice(remaining, _CHUNK)):
+            yield from _build_chunk(store, replay, options, chunk)
+
+
+@dataclass(frozen=True)
+class _Day:
+    """A replay partition as the features read it. `bars` is None where the day is empty or dropped as incomplete."""
+
+    name: str
+    content_hash: str
+    bars: Bars | None
+    rows: int
+
+
+class _Replay:
+    """A symbol's replay days, each read and verified once, the last LOOKBACK_DAYS kept."""
+
+    def __init__(self, store: Store, symbol: str, options: FeatureOptions) -> None:
+        self._store, self._symbol, self._options = store, symbol, options
+        self._days: dict[dt.date, _Day] = {}
+
+    def day(self, date: dt.date) -> _Day:
+        """Raises what Store.input_hash and Store.read_table raise."""
+        if date not in self._days:
+            key = Key(date, self._symbol)
+            name = f"{REPLAY}/{key}"
+            input_hash = self._store.input_hash(name)
+            table = self._store.read_table(REPLAY, key)
+            kept = table.num_rows > 0 and is_kept(table, self._options)
+            self._days[date] = _Day(name, input_hash, Bars.from_table(table) if kept else None, table.num_rows)
+        return self._days[date]
+
+    def read_for(self, date: dt.date) -> dict[dt.date, _Day]:
+        """The day and the look-back days that its rows read, backwards until LOOKBACK_ROWS rows or LOOKBACK_DAYS.
+
+        Raises MissingInputError naming every look-back day that is missing, or RefusedInputError.
+        """
+        read = {date: self.day(date)}
+        rows, missing = 0, []
+        for back in range(1, LOOKBACK_DAYS + 1):
+            if rows >= LOOKBACK_ROWS or read[date].bars is None:
+                break
+            earlier = date - back * ONE_DAY
+            try:
+                read[earlier] = self.day(earlier)
+            except MissingInputError:
+                missing.append(f"{REPLAY}/{Key(earlier, self._symbol)}")
+                continue
+            bars = read[earlier].bars
+            rows += len(bars) if bars else 0
+        if missing:
+            raise MissingInputError(f"look-back missing: {', '.join(missing)}; build them first.")
+        return read
+
+    def forget_before(self, date: dt.date) -> None:
+        self._days = {day: held for day, held in self._days.items() if day >= date}
+
+
+def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
+    started = time.perf_counter()
+    replay.forget_before(keys[0].date - LOOKBACK_DAYS * ONE_DAY)
+    reads: dict[Key, dict[dt.date, _Day]] = {}
+    for key in keys:
+        try:
+            reads[key] = replay.read_for(key.date)
+        except (MissingInputError, RefusedInputError, StoreError) as error:
+            if store.exists(store.partition_file(REPLAY, key)) or store.refusal(REPLAY, key):
+                yield Blocked(key, f"symbol_features {key}: {error}")
+            else:
+                yield Left(key, f"symbol_features {key} is left unbuilt: its own replay is not there.")
+    days = {date: day.bars for read in reads.values() for date, day in read.items() if day.bars is not None}
+    dates = [key.date for key in reads if key.date in days]
+    bars = (
+        Bars.concat(bars for _, bars in sorted(days.items(), key=lambda item: item[0]))
+        if days
+        else Bars.from_table(market.empty_table())
+    )
+    built = {day.day: day for day in iter_day_features(bars, dates, options)}
+    seconds = (time.perf_counter() - started) / max(len(reads), 1)
+    for key, read in reads.items():
+        day = built.get(key.date) or DayFeatures(key.date, SYMBOL_FEATURES_SCHEMA.empty_table(), 0)
+        yield _publish(store, options, key, read, bars, day, seconds)
+
+
+def _publish(
+    store: Store, options: FeatureOptions, key: Key, read: dict[dt.date, _Day], bars: Bars, day: DayFeatures, seconds: float
+) -> Published | Refused:
+    started = time.perf_counter()
+    checks = (_finite_values(key, day.table, options), _no_lookahead(key, bars, day, options))
+    if broken := [check for check in checks if not check.passed]:
+        reason = {"check": broken[0].name, "reason": broken[0].message}
+        store.refuse(SYMBOL_FEATURES, key, reason, day.table)
+        return Refused(key, checks, " ".join(check.message for check in broken))
+    own = read[key.date]
+    flags = pc.value_counts(day.table["data_quality_flag"]).to_pylist()
+    counts = dict.fromkeys(FLAGS, 0) | {entry["values"]: entry["counts"] for entry in flags}
+    footer = Footer(
+        content_hash=content_hash(day.table),
+        code_version=features_code_version(options),
+        inputs={held.name: held.content_hash for held in read.values()},
+        stats={
+            "rows": day.table.num_rows,
+            "rows_dropped": own.rows - day.table.num_rows,
+            "rows_bridging_gaps": day.bridging_rows,
+            "rows_proven": checks[1].details.get("rows_compared", 0),
+            **counts,
+        },
+    )
+    size = store.publish(SYMBOL_FEATURES, key, day.table, footer)
+    details = {
+        **footer.stats,
+        "path": store.path(store.partition_file(SYMBOL_FEATURES, key)),
+        "bytes": size,
+        "seconds": seconds + time.perf_counter() - started,
+    }
+    return Published(key, footer, checks, details)
+
+
+def _finite_values(key: Key, table: pa.Table, options: FeatureOptions) -> Check:
+    broken = not_finite(table, options.optional_groups)
+    message = f"{key}: {' '.join(broken)}" if broken else f"{key}: {table.num_rows} rows finite and in bounds."
+    return Check(FINITE_VALUES, not broken, message)
+
+
+def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOptions) -> Check:
+    if not day.table.num_rows:
+        return Check(NO_LOOKAHEAD, passed=True, message=f"{key}: no rows, nothing to prove.")
+    window, first = window_of_day(bars, key.date)
+    cut = cut_of(str(key), day.table.num_rows)
+    found = look_ahead(window, first, day.table, cut, options)
+    message = found or f"all {cut + 1} rows up to {day.table['event_time'][cut]} are bit-equal without the rows after it."
+    return Check(NO_LOOKAHEAD, found is None, f"{key}: {message}", details={"cut_row": cut, "rows_compared": cut + 1})

@@ -1,0 +1,30 @@
+"""The code location: assembles the assets and resources from the settings. Nothing is decided here."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from feature_assets.assets.feature_frame import feature_frame_asset
+from feature_assets.assets.replay import replay_asset
+from feature_assets.assets.symbol_features import symbol_features_asset
+from feature_assets.assets.whole import feature_manifest_asset, quality_report_asset, split_manifest_asset
+from feature_assets.resources import SourceResource, StoreResource
+from feature_assets.settings import Settings, load_settings
+
+
+def make_definitions(settings: Settings) -> dg.Definitions:
+    """The graph of these settings."""
+    return dg.Definitions(
+        assets=[
+            replay_asset(settings),
+            split_manifest_asset(settings),
+            symbol_features_asset(settings),
+            feature_frame_asset(settings),
+            feature_manifest_asset(settings),
+            quality_report_asset(),
+        ],
+        resources={"source": SourceResource(source=settings.source), "store": StoreResource(root=settings.root)},
+    )
+
+
+defs = make_definitions(load_settings())

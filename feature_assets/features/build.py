@@ -1,0 +1,203 @@
+"""From bars to feature rows: which rows a day's window holds, float32 values, and the quality flag.
+
+A row of day D is computed as if the symbol had no row before 00:00 UTC of D - LOOKBACK_DAYS, so its bytes never
+depend on how much history was at hand. The features themselves are in families/, the store in feature_assets.dataset.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from feature_assets.errors import ReplayError
+from feature_assets.features.catalogue import (
+    FEATURES,
+    FLAGS,
+    LOOKBACK_DAYS,
+    LOOKBACK_ROWS,
+    SYMBOL_FEATURES_SCHEMA,
+)
+from feature_assets.market import bars as market
+from feature_assets.market.bars import DAY_MS, INPUT_GROUPS, MINUTE_MS, MINUTES_PER_DAY, Bars
+
+# Days computed at once: the look-back is computed again for each batch, so one day at a time would double the work;
+# beyond a week the arrays outgrow the processor's cache.
+_BATCH_DAYS = 4
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What the rows depend on beside the bars: the three settings of the contract."""
+
+    optional_groups: tuple[str, ...] = ("liquidations",)
+    allow_incomplete_days: bool = False
+    gaps: Literal["bridge", "restart"] = "bridge"
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.optional_groups) - set(INPUT_GROUPS)):
+            raise ValueError(f"optional_groups: {', '.join(unknown)} unknown; expected some of {', '.join(INPUT_GROUPS)}.")
+        if self.gaps not in {"bridge", "restart"}:
+            raise ValueError(f"gaps: {self.gaps!r}; expected 'bridge' or 'restart'.")
+
+
+class DayFeatures(NamedTuple):
+    """A day's rows (SYMBOL_FEATURES_SCHEMA), and how many of them have a window that runs across missing minutes."""
+
+    day: dt.date
+    table: pa.Table
+    bridging_rows: int
+
+
+def build_symbol_features(
+    bars: pd.DataFrame,
+    *,
+    optional_groups: Sequence[str] = ("liquidations",),
+    allow_incomplete_days: bool = False,
+    gaps: Literal["bridge", "restart"] = "bridge",
+) -> pd.DataFrame:
+    """The feature rows of one symbol's replay bars, of any number of days and in any row order.
+
+    bars: symbol and the columns of feature_assets.market.bars.REPLAY_SCHEMA, a row a minute. The result has symbol,
+    event_time, open_time_ms, data_quality_flag and FEATURE_ORDER as float32, sorted by event_time: a row for each kept
+    bar, all days given, each row of day D computed from the rows since 00:00 UTC of D-7. Row t reads rows <= t, but
+    whether an incomplete day's rows exist is known only at the day's end (allow_incomplete_days keeps them). The graph
+    publishes exactly these rows. Raises ReplayError for missing columns, several symbols, duplicate minutes or a
+    broken rule of a sound replay; nothing left gives a frame of no rows with the full schema.
+    """
+    options = FeatureOptions(tuple(optional_groups), allow_incomplete_days, gaps)
+    if "symbol" not in bars.columns:
+        raise ReplayError("bars: missing column(s) symbol; expected one symbol's bars with their symbol.")
+    symbols = sorted(str(symbol) for symbol in bars["symbol"].unique())
+    if len(symbols) > 1:
+        raise ReplayError(f"bars: {len(symbols)} symbols ({', '.join(symbols[:5])}); expected one. Build them one by one.")
+    symbol = symbols[0] if symbols else ""
+    table = market.to_table(bars, f"bars of {symbol}")
+    if broken := market.violations(table):
+        raise ReplayError(f"bars of {symbol}: not a sound replay. " + ". ".join(map(str, broken)) + ". Mend these rows.")
+    kept, days = _kept_days(Bars.from_table(table), options)
+    tables = [SYMBOL_FEATURES_SCHEMA.empty_table(), *(day.table for day in iter_day_features(kept, days, options))]
+    frame = pa.concat_tables(tables).to_pandas()
+    frame.insert(0, "symbol", pd.Series(symbol, index=frame.index, dtype="str"))
+    return frame
+
+
+def is_kept(table: pa.Table, options: FeatureOptions) -> bool:
+    """Whether a day's rows take part: all 1,440 minutes are there, or incomplete days are allowed."""
+    return options.allow_incomplete_days or market.distinct_minutes(table) == MINUTES_PER_DAY
+
+
+def _kept_days(bars: Bars, options: FeatureOptions) -> tuple[Bars, list[dt.date]]:
+    day_numbers = (bars["event_time"] // DAY_MS).astype(np.int64)
+    numbers, counts = np.unique(day_numbers, return_counts=True)
+    if not options.allow_incomplete_days:
+        # The minutes are distinct: duplicates have been refused.
+        numbers = numbers[counts == MINUTES_PER_DAY]
+    keep = np.isin(day_numbers, numbers)
+    kept = Bars({name: bars[name][keep] for name in market.REPLAY_COLUMNS})
+    return kept, [dt.date(1970, 1, 1) + dt.timedelta(days=int(number)) for number in numbers]
+
+
+def iter_day_features(bars: Bars, days: Sequence[dt.date], options: FeatureOptions) -> Iterator[DayFeatures]:
+    """The rows of each of `days`, in date order, from one symbol's kept bars (sorted, of `days` and before)."""
+    times = bars["event_time"]
+    position = 0
+    while position < len(days):
+        begin = _window_begin(times, days[position])
+        last = position
+        while last + 1 < len(days) and last + 1 - position < _BATCH_DAYS and _shares_window(times, days[last + 1], begin):
+            last += 1
+        end = _row_at(times, market.day_start_ms(days[last]) + DAY_MS)
+        yield from _batch(bars.rows(begin, end), days[position : last + 1], options)
+        position = last + 1
+
+
+def window_of_day(bars: Bars, day: dt.date) -> tuple[Bars, int]:
+    """The rows that `day`'s rows are computed from, its own included, and the index of the first of its own."""
+    times = bars["event_time"]
+    begin = _window_begin(times, day)
+    start = market.day_start_ms(day)
+    return bars.rows(begin, _row_at(times, start + DAY_MS)), _row_at(times, start) - begin
+
+
+def feature_table(bars: Bars, first: int, options: FeatureOptions) -> pa.Table:
+    """The feature rows of bars[first:], of SYMBOL_FEATURES_SCHEMA; the bars before them are look-back."""
+    values = _values(bars, first, options)
+    flags = _flags(values, bars["liquidation_available"][first:], options)
+    times = bars["event_time"][first:].astype(np.int64)
+    columns = [
+        pa.array(times).cast(SYMBOL_FEATURES_SCHEMA.field("event_time").type),
+        pa.array(bars["open_time_ms"][first:].astype(np.int64)),
+        pa.DictionaryArray.from_arrays(flags, list(FLAGS)).cast(pa.string()),
+        *(pa.array(column, from_pandas=True) for column in values),
+    ]
+    return pa.table(columns, schema=SYMBOL_FEATURES_SCHEMA)
+
+
+def _row_at(times: np.ndarray, milliseconds: int) -> int:
+    return int(np.searchsorted(times, milliseconds))
+
+
+def _window_begin(times: np.ndarray, day: dt.date) -> int:
+    """The first row of a day's window: LOOKBACK_ROWS before its first row, but not before D - LOOKBACK_DAYS."""
+    start = market.day_start_ms(day)
+    return max(_row_at(times, start - LOOKBACK_DAYS * DAY_MS), _row_at(times, start) - LOOKBACK_ROWS)
+
+
+def _shares_window(times: np.ndarray, day: dt.date, begin: int) -> bool:
+    """Whether `day` has the same values when computed from row `begin` on: its window is full, or begins just there."""
+    start = market.day_start_ms(day)
+    reach = _row_at(times, start - LOOKBACK_DAYS * DAY_MS)
+    return reach == begin or _row_at(times, start) - LOOKBACK_ROWS >= max(reach, begin)
+
+
+def _batch(bars: Bars, days: Sequence[dt.date], options: FeatureOptions) -> Iterator[DayFeatures]:
+    times = bars["event_time"]
+    first = _row_at(times, market.day_start_ms(days[0]))
+    table = feature_table(bars, first, options)
+    bridging = _rows_since_gap(times)[first:] < LOOKBACK_ROWS
+    for day in days:
+        start = market.day_start_ms(day)
+        rows = slice(_row_at(times, start) - first, _row_at(times, start + DAY_MS) - first)
+        yield DayFeatures(day, table.slice(rows.start, rows.stop - rows.start), int(bridging[rows].sum()))
+
+
+def _rows_since_gap(times: np.ndarray) -> np.ndarray:
+    """For each row, how many rows ago the last missing minute ended; a huge number where none is missing."""
+    row = np.arange(len(times))
+    after_gap = np.concatenate([[False], np.diff(times) != MINUTE_MS]) if len(times) else np.zeros(0, dtype=bool)
+    last = np.maximum.accumulate(np.where(after_gap, row, -(1 << 40)))
+    return row - last
+
+
+def _values(bars: Bars, first: int, options: FeatureOptions) -> list[np.ndarray]:
+    """The features of bars[first:] as float32; NaN where a value is undefined or beyond float32."""
+    since_gap = _rows_since_gap(bars["event_time"])[first:] if options.gaps == "restart" else None
+    columns = []
+    for feature in FEATURES:
+        with np.errstate(over="ignore"):
+            values = feature.function(bars)[first:].astype(np.float32)
+        values[np.isinf(values)] = np.nan
+        if since_gap is not None:
+            values[since_gap < feature.lookback_rows] = np.nan
+        columns.append(values)
+    return columns
+
+
+def _flags(values: Sequence[np.ndarray], available: np.ndarray, options: FeatureOptions) -> np.ndarray:
+    """Indices into FLAGS, by the float32 values."""
+    rows = len(available)
+    required_missing = np.zeros(rows, dtype=bool)
+    optional_missing = np.zeros(rows, dtype=bool)
+    for feature, column in zip(FEATURES, values, strict=True):
+        missing = optional_missing if feature.group in options.optional_groups else required_missing
+        missing |= np.isnan(column)
+    unavailable = optional_missing if "liquidations" in options.optional_groups else required_missing
+    unavailable |= available == 0
+    flags = np.where(optional_missing, FLAGS.index("PARTIAL_OPTIONAL"), FLAGS.index("OK"))
+    return np.where(required_missing, FLAGS.index("WARMUP"), flags).astype(np.int8)

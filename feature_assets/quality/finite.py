@@ -1,0 +1,39 @@
+"""The rule of finite values, on a table of feature rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from feature_assets.features.catalogue import FEATURES
+from feature_assets.quality.statistics import as_float
+
+
+def not_finite(table: pa.Table, optional_groups: tuple[str, ...]) -> list[str]:
+    """Where a table breaks the rule, a sentence a feature; nothing for a sound one.
+
+    No value is infinite; an OK row has every value; a PARTIAL_OPTIONAL row lacks values of optional groups alone; what
+    is there lies in the feature's bounds.
+    """
+    flags = table["data_quality_flag"].to_numpy()
+    broken = []
+    for feature in FEATURES:
+        values = as_float(table[feature.name])
+        absent = np.isnan(values)
+        low, high = feature.bounds
+        rules = {
+            "is infinite": np.isinf(values),
+            "is missing in an OK row": absent & (flags == "OK"),
+            f"lies outside [{low}, {high}]": (values < low) | (values > high),
+        }
+        if feature.group not in optional_groups:
+            rules[f"of the required group {feature.group} is missing in a PARTIAL_OPTIONAL row"] = absent & (
+                flags == "PARTIAL_OPTIONAL"
+            )
+        for rule, mask in rules.items():
+            if mask.any():
+                row = int(np.flatnonzero(mask)[0])
+                broken.append(
+                    f"{feature.name} {rule} in {int(mask.sum())} row(s), first {table['event_time'][row]}: {values[row]}"
+                )
+    return broken
