@@ -120,9 +120,9 @@ class _Progress(logging.Handler):
 
 def _summarize(settings: Settings, result: BuildResult, start: dt.date, end: dt.date, seconds: float) -> None:
     from feature_assets.dataset.feature_manifest import MANIFEST_FILE, row_counts
-    from feature_assets.dataset.keys import dates
+    from feature_assets.dataset.keys import Key, dates
     from feature_assets.dataset.quality_report import REPORT_FILE
-    from feature_assets.dataset.store import FEATURE_FRAME, Key, Store
+    from feature_assets.dataset.store import FEATURE_FRAME, Store
     from feature_assets.features.catalogue import FLAGS
 
     store = Store(settings.root)

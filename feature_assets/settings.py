@@ -129,9 +129,8 @@ def _from_toml(path: Path) -> dict[str, str]:
         raise SettingError(f"{TOML_FILE}: unknown setting {', '.join(unknown)}; expected some of {', '.join(known)}.")
     values = {}
     for key, value in found.items():
-        if isinstance(value, list):
-            value = ",".join(map(str, value))
-        values[known[key]] = str(value).lower() if isinstance(value, bool) else str(value)
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        values[known[key]] = text.lower() if isinstance(value, bool) else text
     return values
 
 

@@ -15,20 +15,23 @@ import dagster as dg
 from feature_assets.checks import checks_of
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
+from feature_assets.dataset.store import Store
+from feature_assets.market.sources import Source
+from feature_assets.resources import SourceResource, StoreResource
 
 PROGRESS = logging.getLogger("feature_assets.progress")
 """A record a finished partition, for whoever shows progress; its args are (asset, done, all)."""
 
 _NAMED = 20
 
-Build = Callable[[dg.AssetExecutionContext, list[Key]], Iterator[Outcome]]
+Build = Callable[[Store, Source, list[Key]], Iterator[Outcome]]
 
 
-def partitioned_asset(spec: dg.AssetSpec, build: Build, resource_keys: set[str]) -> dg.AssetsDefinition:
+def partitioned_asset(spec: dg.AssetSpec, build: Build) -> dg.AssetsDefinition:
     """A partitioned asset whose body publishes the run's partitions by `build` and reports each as it is done.
 
     Where partitions are refused or blocked the others are still published and recorded, then the run fails and names
-    them. `build` is given the context and the run's partition keys.
+    them. `build` is given the open store and source and the run's partition keys.
     """
     asset = spec.key.to_user_string()
 
@@ -37,12 +40,12 @@ def partitioned_asset(spec: dg.AssetSpec, build: Build, resource_keys: set[str])
         specs=[spec],
         check_specs=checks_of(asset),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        required_resource_keys=resource_keys,
     )
-    def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def body(context: dg.AssetExecutionContext, source: SourceResource, store: StoreResource) -> Iterator[Any]:
         _stand_alone(context, spec.key)
         keys = [Key.parse(key) for key in context.partition_keys]
-        yield from _events(context, spec, build(context, keys), len(keys))
+        bars = source.open()
+        yield from _events(context, spec, build(store.open(bars), bars.source, keys), len(keys))
 
     return body
 

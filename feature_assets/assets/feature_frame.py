@@ -16,8 +16,8 @@ def feature_frame_asset(settings: Settings) -> dg.AssetsDefinition:
     """A date's rows of all symbols, with their splits: what a model is trained on."""
     spec = dg.AssetSpec(
         FEATURE_FRAME,
-        description="The rows of all symbols on a date, by symbol and minute, with split, walk-forward fold and quality flag. Train "
-        "on rows whose split_id is FIT; VALIDATION_LOCKED is not to be looked at.",
+        description="The rows of all symbols on a date, by symbol and minute, with split, walk-forward fold and quality flag. "
+        "Train on rows whose split_id is FIT; VALIDATION_LOCKED is not to be looked at.",
         deps=[dg.AssetDep(SYMBOL_FEATURES, partition_mapping=all_symbols()), SPLIT_MANIFEST],
         partitions_def=Partitions(settings).feature_frame,
         group_name="dataset",
@@ -28,8 +28,4 @@ def feature_frame_asset(settings: Settings) -> dg.AssetsDefinition:
         skippable=True,
     )
 
-    def build(context, keys):  # type: ignore[no-untyped-def]
-        store = context.resources.store.open(context.resources.source.open())
-        return build_feature_frame(store, settings, keys)
-
-    return partitioned_asset(spec, build, {"source", "store"})
+    return partitioned_asset(spec, lambda store, _source, keys: build_feature_frame(store, settings, keys))

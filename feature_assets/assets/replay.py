@@ -29,8 +29,4 @@ def replay_asset(settings: Settings) -> dg.AssetsDefinition:
         skippable=True,
     )
 
-    def build(context, keys):  # type: ignore[no-untyped-def]
-        source = context.resources.source.open()
-        return build_replay(context.resources.store.open(source), source.source, settings, keys)
-
-    return partitioned_asset(spec, build, {"source", "store"})
+    return partitioned_asset(spec, lambda store, source, keys: build_replay(store, source, settings, keys))

@@ -17,8 +17,8 @@ def symbol_features_asset(settings: Settings) -> dg.AssetsDefinition:
     """A symbol's day of features, from its replay and the look-back days before it."""
     spec = dg.AssetSpec(
         SYMBOL_FEATURES,
-        description=f"{len(FEATURES)} features of a symbol's day, each row from its own minute and the minutes before it, back to at "
-        f"most {LOOKBACK_DAYS} days. Published only if every value is finite and a recomputation without the future gives "
+        description=f"{len(FEATURES)} features of a symbol's day, each row from its own minute and the minutes before it, "
+        f"back to at most {LOOKBACK_DAYS} days. Published only if every value is finite and a recomputation without the future gives "
         "the same bits.",
         deps=[dg.AssetDep(REPLAY, partition_mapping=look_back())],
         partitions_def=Partitions(settings).symbol_features,
@@ -30,8 +30,4 @@ def symbol_features_asset(settings: Settings) -> dg.AssetsDefinition:
         skippable=True,
     )
 
-    def build(context, keys):  # type: ignore[no-untyped-def]
-        store = context.resources.store.open(context.resources.source.open())
-        return build_symbol_features(store, settings.options, keys)
-
-    return partitioned_asset(spec, build, {"source", "store"})
+    return partitioned_asset(spec, lambda store, _source, keys: build_symbol_features(store, settings.options, keys))

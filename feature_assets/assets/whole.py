@@ -52,8 +52,8 @@ def feature_manifest_asset(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=FEATURE_MANIFEST,
-        description="Which dates the frame has, with their hashes, row counts, splits and the declarations of all features. It is "
-        "published only if every file it names is whole, current, and of one version.",
+        description="Which dates the frame has, with their hashes, row counts, splits and the declarations of all features. It "
+        "is published only if every file it names is whole, current, and of one version.",
         deps=[FEATURE_FRAME],
         check_specs=checks_of(FEATURE_MANIFEST),
         group_name="dataset",
@@ -86,8 +86,8 @@ def quality_report_asset() -> dg.AssetsDefinition:
 
     @dg.asset(
         name=QUALITY_REPORT,
-        description="Coverage, leakage tests, extreme values, correlations, drift and distributions of the frame. VALIDATION_LOCKED "
-        "shows in the split coverage and the drift table alone.",
+        description="Coverage, leakage tests, extreme values, correlations, drift and distributions of the frame. "
+        "VALIDATION_LOCKED shows in the split coverage and the drift table alone.",
         deps=[FEATURE_FRAME, FEATURE_MANIFEST],
         check_specs=checks_of(QUALITY_REPORT),
         group_name="dataset",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from feature_assets.errors import PartitionKeyError
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 ONE_DAY = dt.timedelta(days=1)
 
 
@@ -28,14 +29,12 @@ class Key:
     def parse(cls, text: str) -> Key:
         """The key that `text` writes; raises PartitionKeyError for anything else, so that no text becomes a path."""
         date, bar, symbol = text.partition("|")
-        try:
-            if not _DATE.fullmatch(date) or (bar and not _SYMBOL.fullmatch(symbol)):
-                raise ValueError(text)
-            return cls(dt.date.fromisoformat(date), symbol if bar else None)
-        except ValueError:
-            raise PartitionKeyError(
-                f"partition key {text!r} is neither a date (2026-02-01) nor a date and a symbol (2026-02-01|BTCUSDT)."
-            ) from None
+        if _DATE.fullmatch(date) and (not bar or _SYMBOL.fullmatch(symbol)):
+            with contextlib.suppress(ValueError):
+                return cls(dt.date.fromisoformat(date), symbol if bar else None)
+        raise PartitionKeyError(
+            f"partition key {text!r} is neither a date (2026-02-01) nor a date and a symbol (2026-02-01|BTCUSDT)."
+        )
 
 
 def dates(start: dt.date, end: dt.date) -> Iterator[dt.date]:

@@ -89,8 +89,8 @@ def _read(store: Store, keys: Sequence[Key], columns: Sequence[str]) -> dict[str
 def _leakage(manifest: Mapping[str, Any]) -> list[str]:
     """What was tested in the files that the manifest names, and found: a partition that fails is never published."""
     return [
-        f"- no_lookahead: {manifest['lookahead_partitions']} symbol-days, one cut each: {manifest['lookahead_rows_compared']} rows "
-        "recomputed without any row after the cut, 0 differed in flag or in any bit of a feature.",
+        f"- no_lookahead: {manifest['lookahead_partitions']} symbol-days, one cut each: {manifest['lookahead_rows_compared']} "
+        "rows recomputed without any row after the cut, 0 differed in flag or in any bit of a feature.",
         f"- no_split_leak: {len(manifest['partitions'])} dates: every row's split_id and fold is the manifest's, 0 rows were "
         "there twice, 0 columns were not the frame's own.",
         "- not tested: whether the replay itself holds values that were not known at their minute's end.",

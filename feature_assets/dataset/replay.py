@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +27,7 @@ from feature_assets.settings import Settings
 
 SOUND_REPLAY = "sound_replay"
 
-_Answer = pa.Table | Availability | SourceError
+_Answer: TypeAlias = pa.Table | Availability | SourceError
 
 
 def replay_code_version(source: Source) -> str:
@@ -74,8 +75,8 @@ def _build_day(store: Store, source: Source, settings: Settings, key: Key, answe
     table = market.empty_table() if isinstance(answer, Availability) else answer
     if broken := market.violations(table, key.date):
         message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
-        details = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
-        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=message, details=details), table)
+        offending = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
+        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
     minutes = market.distinct_minutes(table)
     unknown_interest = int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)
     footer = Footer(

@@ -56,30 +56,30 @@ def content_hash(table: pa.Table) -> str:
         array = column.combine_chunks()
         digest.update(f"{column_field.name}\0{column_field.type}\0{len(array)}\0".encode())
         valid = np.asarray(array.is_valid())
-        digest.update(valid.astype(np.uint8))
+        digest.update(valid.astype(np.uint8).tobytes())
         if pa.types.is_string(array.type):
             lengths, text = _string_values(array)
             digest.update(lengths)
             digest.update(text)
         else:
-            digest.update(_little_endian(array, valid))
+            digest.update(_little_endian(array))
     return digest.hexdigest()
 
 
-def _string_values(array: pa.StringArray) -> tuple[np.ndarray, bytes]:
+def _string_values(array: pa.StringArray) -> tuple[bytes, bytes]:
     array = array.fill_null("")
     offsets = np.frombuffer(array.buffers()[1], dtype="<i4")[array.offset : array.offset + len(array) + 1]
     text = array.buffers()[2].to_pybytes()[offsets[0] : offsets[-1]] if len(array) and array.buffers()[2] else b""
-    return np.ascontiguousarray(np.diff(offsets).astype("<i4")), text
+    return np.diff(offsets).astype("<i4").tobytes(), text
 
 
-def _little_endian(array: pa.Array, valid: np.ndarray) -> np.ndarray:
+def _little_endian(array: pa.Array) -> bytes:
     if pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
     if array.null_count:
         array = array.fill_null(0)
     values = array.to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def to_parquet(table: pa.Table, footer: Footer) -> bytes:

@@ -91,8 +91,7 @@ def check_columns(schema: pa.Schema, culprit: str) -> None:
                     f"{culprit}: column {name} is {found}; expected a timestamp with time zone UTC. Convert it to UTC."
                 )
         elif not (pa.types.is_integer(found) or pa.types.is_floating(found)):
-            if not (name == "liquidation_available" and pa.types.is_boolean(found)):
-                raise ReplayError(f"{culprit}: column {name} is {found}; expected a number. Convert it.")
+            raise ReplayError(f"{culprit}: column {name} is {found}; expected a number. Convert it.")
 
 
 def to_table(bars: pd.DataFrame | pa.Table, culprit: str) -> pa.Table:
@@ -212,7 +211,7 @@ class Bars:
     def concat(cls, parts: Iterable[Bars]) -> Bars:
         parts = list(parts)
         if len(parts) == 1:
-            return cls(parts[0]._columns)
+            return parts[0].rows(0, len(parts[0]))
         return cls({name: np.concatenate([part[name] for part in parts]) for name in REPLAY_COLUMNS})
 
     def __getitem__(self, column: str) -> np.ndarray:

@@ -51,9 +51,7 @@ def column_statistics(feature: str, values: np.ndarray) -> ColumnStatistics:
         int(np.isnan(values).sum()),
         int(np.isinf(values).sum()),
         int(np.isfinite(values).sum()),
-        float(series.min()),
-        *(float(quantile) for quantile in quantiles),
-        maximum=float(series.max()),
+        *(float(value) for value in (series.min(), *quantiles, series.max())),
     )
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,24 @@ class SplitManifest:
 
     >>> day = lambda n: dt.datetime(2026, 2, n, tzinfo=dt.UTC)
     >>> manifest = SplitManifest([Split("FIT", day(1), day(2)), Split("TUNE", day(2), day(3))], 60, 2)
-    >>> [(s.split_id, s.fold, (s.end_ms - s.start_ms) // 60_000) for s in manifest.segments]
-    [('FIT', 'fold_01', 630), ('FIT', 'NO_FOLD', 60), ('FIT', 'fold_02', 690), ('EMBARGO', 'NO_FOLD', 60), ('TUNE', 'NO_FOLD', 1440)]
+    >>> for s in manifest.segments:
+    ...     print(s.split_id, s.fold, (s.end_ms - s.start_ms) // 60_000)
+    FIT fold_01 630
+    FIT NO_FOLD 60
+    FIT fold_02 690
+    EMBARGO NO_FOLD 60
+    TUNE NO_FOLD 1440
     """
 
     def __init__(self, splits: Sequence[Split], embargo_minutes: int = 0, walk_forward_folds: int = 1) -> None:
         self.splits = tuple(splits)
         self.embargo_minutes = embargo_minutes
         self.walk_forward_folds = walk_forward_folds
-        self._validate()
+        self._validate_each()
+        self._validate_order()
         self.segments: tuple[Segment, ...] = tuple(self._segments())
 
-    def _validate(self) -> None:
+    def _validate_each(self) -> None:
         for split in self.splits:
             if split.split_id not in SPLIT_IDS:
                 raise SettingError(f"SPLITS: unknown split {split.split_id!r}; expected {', '.join(SPLIT_IDS)}.")
@@ -69,15 +76,17 @@ class SplitManifest:
                 raise SettingError(f"SPLITS: {split} is empty; its end must be after its start.")
             if split.start.second or split.start.microsecond or split.end.second or split.end.microsecond:
                 raise SettingError(f"SPLITS: {split} does not begin and end on a minute.")
-        for first, second in zip(self.splits, self.splits[1:], strict=False):
+
+    def _validate_order(self) -> None:
+        for first, second in pairwise(self.splits):
             if first.split_id == second.split_id:
                 raise SettingError(f"SPLITS: {first.split_id} is there twice: {first} and {second}; give it once.")
             if SPLIT_IDS.index(first.split_id) > SPLIT_IDS.index(second.split_id):
                 raise SettingError(f"SPLITS: {second} comes after {first}; the order is {', '.join(SPLIT_IDS)}.")
             if first.end > second.start:
                 raise SettingError(f"SPLITS: {first} overlaps {second}; a minute belongs to one split.")
-        for index, split in enumerate(self.splits):
-            if index + 1 < len(self.splits) and _minutes(split) <= self.embargo_minutes:
+        for split in self.splits[:-1]:
+            if _minutes(split) <= self.embargo_minutes:
                 raise SettingError(
                     f"SPLITS: {split} has {_minutes(split)} minutes, not more than EMBARGO_MINUTES={self.embargo_minutes}; "
                     "lengthen the split or shorten the embargo."
@@ -100,7 +109,7 @@ class SplitManifest:
         minutes, folds = (end - start) // MINUTE_MS, self.walk_forward_folds
         bounds = [start + (i * minutes // folds) * MINUTE_MS for i in range(folds + 1)]
         segments = []
-        for number, (begin, stop) in enumerate(zip(bounds, bounds[1:], strict=False), start=1):
+        for number, (begin, stop) in enumerate(pairwise(bounds), start=1):
             inner = stop if number == folds else stop - self.embargo_minutes * MINUTE_MS
             if inner <= begin:
                 raise SettingError(

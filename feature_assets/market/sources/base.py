@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 
-from feature_assets.errors import SourceError
+from feature_assets.errors import ReplayError, SourceError
 from feature_assets.market import bars as market
 
 _ONE_DAY = dt.timedelta(days=1)
@@ -28,8 +28,8 @@ ABSENT: Final = Availability.ABSENT
 NOT_YET: Final = Availability.NOT_YET
 """The day is to be published still; it is asked for again."""
 
-Bars = pd.DataFrame | pa.Table
-DayAnswer = Bars | Availability
+Bars: TypeAlias = pd.DataFrame | pa.Table
+DayAnswer: TypeAlias = Bars | Availability
 
 
 class Source(Protocol):
@@ -102,7 +102,7 @@ def _answers(
         else:
             try:
                 answer = market.to_table(bars, f"{symbol} {day}")
-            except market.ReplayError as error:
+            except ReplayError as error:
                 answer = SourceError(str(error))
         yield day, answer
         day += _ONE_DAY

@@ -52,6 +52,8 @@ class BinanceSource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # A source lives for a run: a month's file is hashed once for all its days.
+        self._sha256 = functools.cache(_sha256)
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
         """Days of a symbol; a month's file is parsed once and held while its days are taken.
@@ -82,7 +84,7 @@ class BinanceSource:
         """The SHA-256 of the file that the day is read from; `none` where there is no file."""
         files = self._files_of(symbol)
         file = files.get(f"{date}") or files.get(f"{date:%Y-%m}")
-        return _sha256(file) if file else "none"
+        return self._sha256(file) if file else "none"
 
     def _files_of(self, symbol: str) -> dict[str, Path]:
         if symbol not in self._files:
@@ -107,18 +109,9 @@ def _of_day(klines: pa.Table, day: dt.date) -> pa.Table:
     return klines.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, start + 24 * 60 * MINUTE_MS)))
 
 
-@functools.lru_cache(maxsize=1024)
-def _sha256_of(path: Path, size: int, modified_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_klines(path: Path) -> pa.Table:
@@ -155,7 +148,7 @@ def _unzip(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise SourceError(f"{path.name}: holds {len(names)} files ({', '.join(names[:5])}); expected one CSV file.")
+                raise SourceError(f"{path.name}: holds {len(names)} files ({', '.join(names[:5])}); expected one.")
             return archive.read(names[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise SourceError(f"{path.name}: not readable as a zip: {error}. Get it again.") from error

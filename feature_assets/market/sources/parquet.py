@@ -47,7 +47,7 @@ class ParquetSource:
     """A replay table of any size. Raises SourceError for a file that cannot be read or lacks a column, naming it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self.name = path, path.name
         self._reading: weakref.WeakSet[_SymbolDays] = weakref.WeakSet()
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
@@ -59,7 +59,7 @@ class ParquetSource:
     def fingerprint(self, symbol: str, date: dt.date) -> str:
         """A hash of the statistics of the row groups that may hold the day: they are read anyway, the data are not."""
         start = _midnight(date)
-        digests = [g.digest for g in self._row_groups if g.may_hold(symbol, start, start + _ONE_DAY)]
+        digests = [g.digest for g in self.row_groups if g.may_hold(symbol, start, start + _ONE_DAY)]
         return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
     def read(self, group: RowGroup) -> None:
@@ -75,10 +75,10 @@ class ParquetSource:
                 days.take(table)
 
     @functools.cached_property
-    def _row_groups(self) -> tuple[RowGroup, ...]:
+    def row_groups(self) -> tuple[RowGroup, ...]:
         files = sorted(self._path.rglob("*.parquet")) if self._path.is_dir() else [self._path]
         if not files:
-            raise SourceError(f"{self._path.name}: the folder holds no .parquet file; expected a replay table.")
+            raise SourceError(f"{self.name}: the folder holds no .parquet file; expected a replay table.")
         groups: list[RowGroup] = []
         for file in files:
             groups += self._row_groups_of(file, len(groups))
@@ -90,16 +90,16 @@ class ParquetSource:
         try:
             dataset = ds.dataset(file, format="parquet", partitioning="hive", partition_base_dir=str(folder))
             check_columns(dataset.schema, name)
-            if "symbol" not in dataset.schema.names:
-                raise ReplayError(f"{name}: missing column(s) symbol; expected a column or folders symbol=...")
             (fragment,) = dataset.get_fragments()
             parts = fragment.split_by_row_group()
         except ReplayError as error:
             raise SourceError(str(error)) from error
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{name}: not readable as Parquet: {error}. Restore the file.") from error
+        if "symbol" not in dataset.schema.names:
+            raise SourceError(f"{name}: missing column(s) symbol; expected a column or folders symbol=...")
         in_path = ds.get_partition_keys(fragment.partition_expression).get("symbol")
-        groups = []
+        groups: list[RowGroup] = []
         for part in parts:
             (info,) = part.row_groups
             statistics = info.statistics or {}
@@ -127,15 +127,15 @@ class _SymbolDays:
 
     @functools.cached_property
     def waiting(self) -> dict[int, RowGroup]:
-        groups = [group for group in self._source._row_groups if group.may_hold(self._symbol, *self._range)]
+        groups = [group for group in self._source.row_groups if group.may_hold(self._symbol, *self._range)]
         return {group.number: group for group in sorted(groups, key=lambda group: group.times or ())}
 
     @functools.cached_property
     def _last(self) -> dt.datetime:
         """The symbol's latest time in the whole table, as far as the statistics tell."""
-        groups = [g for g in self._source._row_groups if g.symbols is None or g.symbols[0] <= self._symbol <= g.symbols[1]]
+        groups = [g for g in self._source.row_groups if g.symbols is None or g.symbols[0] <= self._symbol <= g.symbols[1]]
         if not groups:
-            raise SourceError(f"{self._symbol}: no row group of {self._source._path.name} holds this symbol; check SYMBOLS.")
+            raise SourceError(f"{self._symbol}: no row group of {self._source.name} holds this symbol; check SYMBOLS.")
         return max(group.times[1] if group.times else self._range[1] for group in groups)
 
     def read(self, day: dt.date) -> DayAnswer:

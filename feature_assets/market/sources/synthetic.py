@@ -34,7 +34,7 @@ class SyntheticSource:
         self.seed = seed
         self.identity = f"seed {seed}"
 
-    def fingerprint(self, symbol: str, date: dt.date) -> str:
+    def fingerprint(self, symbol: str, date: dt.date) -> str:  # noqa: ARG002 - every day has the same
         return f"synthetic 1, seed {self.seed}"
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
