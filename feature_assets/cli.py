@@ -86,10 +86,14 @@ def _build(options: argparse.Namespace) -> int:
 
 def set_dagster_home() -> None:
     """Where the user has not set DAGSTER_HOME: the working directory if it has a dagster.yaml, else .dagster in it."""
-    if not os.environ.get("DAGSTER_HOME"):
-        home = Path.cwd() if (Path.cwd() / "dagster.yaml").is_file() else Path.cwd() / ".dagster"
+    if os.environ.get("DAGSTER_HOME"):
+        return
+    home = Path.cwd()
+    if not (home / "dagster.yaml").is_file():
+        home /= ".dagster"
         home.mkdir(exist_ok=True)
-        os.environ["DAGSTER_HOME"] = str(home)
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n", encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
 
 
 class _Progress(logging.Handler):

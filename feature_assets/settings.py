@@ -6,6 +6,7 @@ SettingError, one sentence that names the setting.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from feature_assets.dataset.keys import SYMBOL
 from feature_assets.errors import SettingError
 from feature_assets.features.build import FeatureOptions
 from feature_assets.market.bars import INPUT_GROUPS
@@ -40,8 +42,7 @@ _DEFAULTS = {
     "ALLOW_INCOMPLETE_DAYS": "false",
     "GAPS": "bridge",
 }
-# Upper case alone, so that two symbols never meet in one folder of a file system that ignores case.
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}")
+_ROOT_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
 
 
 @dataclass(frozen=True)
@@ -129,24 +130,44 @@ def _from_toml(path: Path) -> dict[str, str]:
         raise SettingError(f"{TOML_FILE}: unknown setting {', '.join(unknown)}; expected some of {', '.join(known)}.")
     values = {}
     for key, value in found.items():
+        if value == "" or not isinstance(value, str | int | dt.date | list):
+            raise SettingError(f"{known[key]}: {TOML_FILE} has {value!r}; leave it out for the default, or give it as text.")
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         values[known[key]] = text.lower() if isinstance(value, bool) else text
     return values
 
 
 def _root(text: str, folder: Path) -> str:
-    return text if "://" in text else str((folder / Path(text).expanduser()).resolve())
+    """A URL as it is, a folder as its full path. The URL itself is not in the messages: it may hold a secret."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return str(_path("ROOT", text, folder).resolve())
+    if scheme not in _ROOT_SCHEMES:
+        raise SettingError(
+            f"ROOT: a URL of kind {scheme}:// is not known; expected a folder or one of {', '.join(_ROOT_SCHEMES)}."
+        )
+    if "@" in rest:
+        raise SettingError("ROOT: the URL holds credentials; give them by the environment, e.g. AWS_ACCESS_KEY_ID.")
+    return text
+
+
+def _path(name: str, text: str, folder: Path) -> Path:
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{name}: {text!r} names no folder: {error}.") from error
 
 
 def _date(name: str, text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError as error:
-        raise SettingError(f"{name}: {text!r} is no date of the form YYYY-MM-DD.") from error
+    # Dates are computed with; the last year of the calendar has no room after it.
+    if re.fullmatch(r"(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", text):
+        with contextlib.suppress(ValueError):
+            return dt.date.fromisoformat(text)
+    raise SettingError(f"{name}: {text!r} is no date of the form YYYY-MM-DD.")
 
 
 def _integer(name: str, text: str, least: int) -> int:
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise SettingError(f"{name}: {text!r} is no whole number of at least {least}.")
     return int(text)
 
@@ -175,7 +196,7 @@ def _symbols(text: str) -> tuple[Symbol, ...]:
     symbols = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, colon, life = part.partition(":")
-        if not _SYMBOL.fullmatch(name):
+        if not SYMBOL.fullmatch(name):
             raise SettingError(
                 f"SYMBOLS: {name!r} is no symbol; expected up to 40 of A-Z, 0-9, _ and -, beginning with a letter or digit."
             )
@@ -201,7 +222,7 @@ def _splits(values: Mapping[str, str], folder: Path) -> list[Split]:
         return parse_splits(_DEMO_SPLITS) if demo else []
     if not text.startswith("file:"):
         return parse_splits(text)
-    path = folder / Path(text.removeprefix("file:")).expanduser()
+    path = _path("SPLITS", text.removeprefix("file:"), folder)
     try:
         return splits_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

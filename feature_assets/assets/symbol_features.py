@@ -18,8 +18,8 @@ def symbol_features_asset(settings: Settings) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         SYMBOL_FEATURES,
         description=f"{len(FEATURES)} features of a symbol's day, each row from its own minute and the minutes before it, "
-        f"back to at most {LOOKBACK_DAYS} days. Published only if every value is finite and a recomputation without the future gives "
-        "the same bits.",
+        f"back to at most {LOOKBACK_DAYS} days. Published only if every value is finite and a recomputation without the "
+        "future gives the same bits.",
         deps=[dg.AssetDep(REPLAY, partition_mapping=look_back())],
         partitions_def=Partitions(settings).symbol_features,
         group_name="features",

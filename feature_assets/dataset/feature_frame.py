@@ -109,7 +109,7 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
         "walk_forward_fold": pa.array(folds, type=pa.string()),
         "feature_version": pa.array([FEATURE_VERSION] * rows.num_rows, type=pa.string()),
     }
-    return pa.table([columns.get(name) or rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
+    return pa.table([columns[name] if name in columns else rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
 
 
 def _complete(key: Key, stats: dict[Key, dict[str, int]]) -> Check:

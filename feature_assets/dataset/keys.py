@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from feature_assets.errors import PartitionKeyError
 
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}")
+# Upper case alone, so that two symbols never meet in one folder of a file system that ignores case.
+SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 ONE_DAY = dt.timedelta(days=1)
 
@@ -22,6 +23,10 @@ class Key:
     date: dt.date
     symbol: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.symbol is not None and not SYMBOL.fullmatch(self.symbol):
+            raise PartitionKeyError(f"partition key {str(self)!r}: {self.symbol!r} is no symbol.")
+
     def __str__(self) -> str:
         return f"{self.date}" if self.symbol is None else f"{self.date}|{self.symbol}"
 
@@ -29,7 +34,7 @@ class Key:
     def parse(cls, text: str) -> Key:
         """The key that `text` writes; raises PartitionKeyError for anything else, so that no text becomes a path."""
         date, bar, symbol = text.partition("|")
-        if _DATE.fullmatch(date) and (not bar or _SYMBOL.fullmatch(symbol)):
+        if _DATE.fullmatch(date) and (not bar or SYMBOL.fullmatch(symbol)):
             with contextlib.suppress(ValueError):
                 return cls(dt.date.fromisoformat(date), symbol if bar else None)
         raise PartitionKeyError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_assets.dataset.feature_manifest import manifest_keys, read_manifest
 from feature_assets.dataset.keys import Key
@@ -22,7 +23,7 @@ DRIFT = "drift"
 REPORT_FILE = "report/feature_quality_report.md"
 
 # Bytes of float32 values that a group of columns may hold.
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 8 << 20
 
 
 def build_quality_report(store: Store) -> tuple[str, Check]:
@@ -43,7 +44,7 @@ def build_quality_report(store: Store) -> tuple[str, Check]:
 def frame_statistics(store: Store, keys: Sequence[Key]) -> FrameStatistics:
     """Statistics of the stored dates without their VALIDATION_LOCKED rows, which only the drift table sees."""
     split_ids = _read(store, keys, ["split_id"])["split_id"]
-    splits = {split: split_ids == split for split in SPLIT_IDS}
+    splits = {split: pc.equal(split_ids, split).to_numpy() for split in SPLIT_IDS}
     seen = ~splits[VALIDATION_LOCKED]
     groups = _Groups(store, keys, len(seen))
     complete = seen.copy()
@@ -75,15 +76,16 @@ class _Groups:
             yield self._held
             return
         for names in self._names:
-            values = _read(self._store, self._keys, names)
+            table = _read(self._store, self._keys, names)
+            values = {name: table[name].to_numpy() for name in names}
+            del table
             if len(self._names) == 1:
                 self._held = values
             yield values
 
 
-def _read(store: Store, keys: Sequence[Key], columns: Sequence[str]) -> dict[str, np.ndarray]:
-    table = pa.concat_tables([store.read_table(FEATURE_FRAME, key, columns) for key in keys])
-    return {name: table[name].to_numpy() for name in columns}
+def _read(store: Store, keys: Sequence[Key], columns: Sequence[str]) -> pa.Table:
+    return pa.concat_tables([store.read_table(FEATURE_FRAME, key, columns) for key in keys])
 
 
 def _leakage(manifest: Mapping[str, Any]) -> list[str]:

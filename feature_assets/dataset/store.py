@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -167,12 +166,12 @@ class Store:
         key = Key.parse(text) if text else None
         if refusal := self.refusal(asset, key):
             raise RefusedInputError(f"{name} was refused ({refusal['check']}: {refusal['reason']}). Mend and build it first.")
-        if key is None:
+        if asset == SPLIT_MANIFEST:
             data = self.read_bytes(SPLIT_MANIFEST_FILE)
             if data is None:
                 raise MissingInputError(f"{name} is missing; materialize it first.")
             return sha256(data)
-        footer = self.footer(asset, key)
+        footer = self.footer(asset, key) if key else None
         if footer is None:
             raise MissingInputError(f"{name} is missing; build it first.")
         for upstream, built_from in footer.inputs.items():
@@ -184,17 +183,24 @@ class Store:
         return footer.content_hash
 
     def claim(self, identity: dict[str, Any]) -> None:
-        """Write store.json on the first build; raise StoreError, naming both, where the store is another's."""
-        data = self.read_bytes(STORE_FILE)
+        """Say in store.json what the store is built with now; raise StoreError, naming both, where it is another source's."""
+        data, wanted = self.read_bytes(STORE_FILE), (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
         if data is None:
-            self.write_bytes(STORE_FILE, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
+            self.write_bytes(STORE_FILE, wanted)
             return
-        found = json.loads(data)
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path(STORE_FILE)}: not readable: {error}. Delete it, and the next build writes it."
+            ) from error
         if found.get("source") != identity["source"]:
             raise StoreError(
                 f"ROOT: the store {self.root} was built from source {found.get('source')}, SOURCE now is {identity['source']}. "
                 "Take another ROOT, or the old SOURCE."
             )
+        if data != wanted:
+            self.write_bytes(STORE_FILE, wanted)
 
 
 def sha256(data: bytes) -> str:
@@ -225,5 +231,5 @@ def _without_secrets(root: str) -> str:
     """A root as it may be shown: a URL without user, password and query."""
     if "://" not in root:
         return root
-    parts = urlsplit(root)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    scheme, _, rest = root.partition("?")[0].partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

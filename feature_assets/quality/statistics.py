@@ -45,7 +45,8 @@ class ColumnStatistics:
 def column_statistics(feature: str, values: np.ndarray) -> ColumnStatistics:
     """Counts, extremes and quantiles (linear interpolation) of float32 values of shape (rows,); NaN is left out of them."""
     series = pd.Series(values)
-    quantiles = series.quantile([0.01, 0.5, 0.99])
+    with np.errstate(invalid="ignore"):  # interpolation next to an infinite value
+        quantiles = series.quantile([0.01, 0.5, 0.99])
     return ColumnStatistics(
         feature,
         int(np.isnan(values).sum()),

@@ -171,9 +171,9 @@ def parse_time(text: str) -> dt.datetime:
     """An ISO date or time, in UTC where it names no zone."""
     try:
         time = dt.datetime.fromisoformat(text)
-    except ValueError as error:
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    except (ValueError, OverflowError) as error:
         raise SettingError(f"SPLITS: {text!r} is no ISO date or time, e.g. 2025-01-01 or 2025-01-01T12:00.") from error
-    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def _ms(time: dt.datetime) -> int:

@@ -129,9 +129,8 @@ def _read_klines(path: Path) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise SourceError(
-            f"{path.name}: not a kline file of {len(_KLINE_COLUMNS)} columns ({', '.join(_KLINE_COLUMNS)}): {error}. Get it again."
-        ) from error
+        expected = f"{len(_KLINE_COLUMNS)} columns ({', '.join(_KLINE_COLUMNS)})"
+        raise SourceError(f"{path.name}: not a kline file of {expected}: {error}. Get it again.") from error
     times = _milliseconds(klines["open_time"], path)
     columns = {
         "event_time": times.cast(REPLAY_SCHEMA.field("event_time").type),
@@ -148,7 +147,7 @@ def _unzip(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise SourceError(f"{path.name}: holds {len(names)} files ({', '.join(names[:5])}); expected one.")
+                raise SourceError(f"{path.name} holds {len(names)} files ({', '.join(names[:3])}), not one.")
             return archive.read(names[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise SourceError(f"{path.name}: not readable as a zip: {error}. Get it again.") from error

@@ -1,0 +1,116 @@
+"""The report: the reference's own figures over all rows, and ours without VALIDATION_LOCKED."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from feature_assets.quality.report import distribution, extreme_values, markdown_table
+from feature_assets.quality.statistics import column_statistics, drift_row, reference_statistics, sample_positions
+from feature_assets_tests.support.graph import Graph, parquet_graph
+from feature_assets_tests.support.replays import days
+
+REFERENCE = Path(os.environ.get("FEATURE_ASSETS_REFERENCE", "/nowhere"))
+needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="FEATURE_ASSETS_REFERENCE names no folder")
+
+
+def section(report: str, title: str) -> str:
+    return re.search(rf"## {title}\n\n(.*?)\n*(?=\n## |\Z)", report, re.DOTALL)[1]
+
+
+@needs_reference
+@pytest.mark.parametrize("case", ["three_by_five", "missing_and_incomplete_dropped", "incomplete_allowed"])
+def test_the_references_own_figures_come_out_of_its_own_frame(case):
+    golden = REFERENCE.parent / "golden" / case
+    report = (golden / "feature_quality_report.md").read_text()
+    figures = reference_statistics(pd.read_parquet(golden / "feature_frame.parquet"))
+    assert extreme_values(figures.columns) == section(report, "Extreme Value Check")
+    pairs = markdown_table(figures.correlations, ("feature_a", "feature_b", "corr_abs"))
+    assert pairs == section(report, "High Correlation Check")
+    assert markdown_table(figures.drift, list(figures.drift[0])) == section(report, "Drift Check").replace(
+        "train_p50 | tune_p50 | validation_p50 | p50_diff", "train_p50 | tune_p50 | validation_p50 | p50_diff"
+    )
+    assert "\n".join(distribution(figures.columns)) == section(report, "Distribution")
+
+
+@needs_reference
+def test_the_split_coverage_of_a_built_store_is_the_references(tmp_path):
+    golden = REFERENCE.parent / "golden/three_by_five"
+    graph = parquet_graph(tmp_path, pd.read_parquet(golden / "replay.parquet"), SPLITS=f"file:{golden / 'split_manifest.json'}")
+    graph.build()
+    found = (tmp_path / "store/report/feature_quality_report.md").read_text()
+    expected = (golden / "feature_quality_report.md").read_text()
+    assert section(found, "Split Coverage") == section(expected, "Split Coverage")
+    hashes = [line for line in expected.splitlines() if "_hash: " in line]
+    assert len(hashes) == 2
+    assert all(line in found for line in hashes)
+
+
+def test_locked_rows_show_in_split_coverage_and_drift_alone(tmp_path):
+    """Two stores that differ in locked rows alone have reports that differ in those two sections and the hashes alone."""
+    bars = days("BTCUSDT", 5)
+    other = bars.copy()
+    other.loc[4 * 1440 :, ["volume", "spread_bps"]] *= 3.0
+    other.loc[4 * 1440 + 9, "liquidation_available"] = 0.0
+    splits = "FIT:2025-03-03..2025-03-06,TUNE:2025-03-06..2025-03-07,VALIDATION_LOCKED:2025-03-07..2025-03-08"
+    reports = []
+    for name, replay in (("one", bars), ("two", other)):
+        (tmp_path / name).mkdir()
+        parquet_graph(tmp_path / name, replay, SPLITS=splits).build()
+        reports.append((tmp_path / name / "store/report/feature_quality_report.md").read_text())
+    one, two = ({title: section(text, title) for title in re.findall("## (.*)", text)} for text in reports)
+    assert {title for title in one if one[title] != two[title]} == {"Split Coverage", "Drift Check"}
+    heads = [text.split("## ")[0].splitlines() for text in reports]
+    assert [a.split(":")[0] for a, b in zip(*heads, strict=True) if a != b] == ["- data_hash_sha256"]
+
+
+def test_two_builds_of_the_same_data_give_the_same_manifest_and_report(tmp_path):
+    files = []
+    for name in ("one", "two"):
+        graph = Graph(tmp_path / name, SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-03")
+        graph.build()
+        files.append({path: data for path, data in graph.files().items() if not path.endswith(".parquet")})
+    assert files[0] == files[1]
+    assert set(files[0]) == {
+        *("store.json", "split/split_manifest.json", "report/feature_quality_report.md"),
+        *(f"dataset/{name}.json" for name in ("feature_order", "feature_schema", "feature_frame.manifest")),
+    }
+
+
+def test_the_figures_are_the_same_however_many_columns_are_read_at_once(tmp_path, monkeypatch):
+    from feature_assets.dataset import quality_report
+
+    graph = Graph(tmp_path, SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-03")
+    graph.build()
+    keys = graph.store.keys("feature_frame")
+    at_once = quality_report.frame_statistics(graph.store, keys)
+    monkeypatch.setattr(quality_report, "_GROUP_BYTES", 4 * 2880 * 5)
+    assert quality_report.frame_statistics(graph.store, keys) == at_once
+
+
+def test_a_report_without_a_manifest_names_what_is_missing(tmp_path):
+    result = Graph(tmp_path).materialize("quality_report")
+    assert not result.success
+
+
+def test_statistics_leave_nan_out_and_count_it():
+    found = column_statistics("ret_1m_bps", np.array([1.0, np.nan, 3.0, np.inf], dtype=np.float32))
+    assert (found.nan_count, found.inf_count, found.finite_count) == (1, 1, 2)
+    assert (found.minimum, found.p50, found.maximum) == (1.0, 3.0, np.inf)
+
+
+def test_drift_is_zero_for_a_split_without_rows():
+    splits = {name: np.array([name == "FIT"] * 3) for name in ("FIT", "TUNE", "VALIDATION_LOCKED")}
+    row = drift_row("spread_bps", np.array([1.0, 2.0, 4.0], dtype=np.float32), splits)
+    assert (row["train_p50"], row["tune_p50"], row["validation_p50"], row["p50_diff"]) == (2.0, 0.0, 0.0, -2.0)
+
+
+def test_the_correlation_sample_is_the_one_that_pandas_draws():
+    frame = pd.DataFrame({"x": np.arange(20_000)})
+    assert frame.sample(5000, random_state=7).index.tolist() == sample_positions(20_000).tolist()
+    assert sample_positions(5).tolist() == [0, 1, 2, 3, 4]

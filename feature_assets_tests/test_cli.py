@@ -1,0 +1,109 @@
+"""The commands as a user or a CI job types them, in processes of their own, with their exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from feature_assets_tests.support.replays import days
+
+BIN = Path(sys.executable).parent
+
+
+def run(command: list[str], folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FEATURE_ASSETS_", "DAGSTER"))}
+    environment |= {"DAGSTER_DISABLE_TELEMETRY": "1"} | {f"FEATURE_ASSETS_{k}": v for k, v in settings.items()}
+    program = BIN / command[0]
+    return subprocess.run([program, *command[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def materialize(folder: Path, select: str, *partition: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        ["dagster", "asset", "materialize", "-m", "feature_assets.definitions", "--select", select, *partition],
+        folder,
+        **settings,
+    )
+
+
+@pytest.fixture
+def replay(tmp_path):
+    """Settings of three days of one symbol, the last of them unsound."""
+    bars = days("BTCUSDT", 3)
+    bars.loc[2 * 1440 + 7, "high"] = 1.0
+    path = tmp_path / "replay.parquet"
+    bars.to_parquet(path, index=False)
+    return {"SOURCE": f"parquet:{path}", "SYMBOLS": "BTCUSDT", "START_DATE": "2025-03-03", "END_DATE": "2025-03-06"}
+
+
+def test_build_prints_a_table_and_exits_0(tmp_path):
+    result = run(["feature-assets", "build", "--from", "2026-02-04"], tmp_path, SYMBOLS="BTCUSDT")
+    assert result.returncode == 0, result.stderr
+    assert "BTCUSDT         TUNE                     1,440" in result.stdout
+    assert "checks    19 passed, 0 warned, 0 failed" in result.stdout
+    assert f"frame     {tmp_path}/data/feature_frame" in result.stdout
+    assert "feature_frame    2/2 partitions" in result.stderr
+    assert "dagster.yaml" not in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"data", ".dagster"}
+
+
+def test_build_exits_1_where_a_partition_is_refused_and_names_it(tmp_path, replay):
+    result = run(["feature-assets", "build"], tmp_path, **replay)
+    assert result.returncode == 1
+    assert "high >= max(open, close): 1 row(s), e.g. row 7 at 2025-03-05 00:07:00+00:00 (open=" in result.stderr
+    assert "FAILED symbol_features: 1 partition(s) not published." in result.stderr
+    assert "on 2 of 3 dates" in result.stdout
+
+
+def test_build_exits_3_where_only_leaves_later_days_stale(tmp_path, replay):
+    run(["feature-assets", "build"], tmp_path, **replay)
+    bars = days("BTCUSDT", 3)
+    bars.loc[1435, "volume"] += 1.0
+    bars.to_parquet(tmp_path / "replay.parquet", index=False)
+    result = run(["feature-assets", "build", "--from", "2025-03-03", "--to", "2025-03-04", "--only"], tmp_path, **replay)
+    assert result.returncode == 3, result.stdout + result.stderr
+    assert "left stale: symbol_features 2025-03-04|BTCUSDT" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--from", "2026-02-09"], "--from 2026-02-09 --to 2026-02-06 is no range within START_DATE 2026-02-01"),
+        (["--from", "tomorrow"], "--from: 'tomorrow' is no date of the form YYYY-MM-DD"),
+    ],
+)
+def test_build_exits_2_for_a_wrong_range(tmp_path, arguments, sentence):
+    result = run(["feature-assets", "build", *arguments], tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+
+
+def test_build_exits_2_for_a_wrong_setting(tmp_path):
+    result = run(["feature-assets", "build"], tmp_path, GAPS="mind")
+    assert result.returncode == 2
+    assert result.stderr == "feature-assets: wrong setting: GAPS: 'mind' is neither bridge nor restart.\n"
+
+
+def test_dagster_asset_materialize_builds_layer_by_layer_and_exits_0(tmp_path, replay):
+    span = ("--partition-range", "2025-02-24|BTCUSDT...2025-03-04|BTCUSDT")
+    assert materialize(tmp_path, "replay", *span, **replay).returncode == 0
+    assert materialize(tmp_path, "split_manifest", **replay).returncode == 0
+    for day in ("2025-03-03", "2025-03-04"):
+        one = materialize(tmp_path, "symbol_features", "--partition", f"{day}|BTCUSDT", **replay)
+        assert one.returncode == 0, one.stderr
+    frames = ("--partition-range", "2025-03-03...2025-03-04")
+    assert materialize(tmp_path, "feature_frame", *frames, **replay).returncode == 0
+    assert materialize(tmp_path, "feature_manifest,quality_report", **replay).returncode == 0
+    assert (tmp_path / "data/report/feature_quality_report.md").exists()
+
+
+def test_dagster_asset_materialize_exits_1_for_a_refused_partition_and_for_a_skipped_one(tmp_path, replay):
+    refused = materialize(tmp_path, "replay", "--partition", "2025-03-05|BTCUSDT", **replay)
+    assert refused.returncode == 1
+    assert "not a sound replay" in refused.stderr
+    skipped = materialize(tmp_path, "feature_frame,feature_manifest", "--partition", "2025-03-03", **replay)
+    assert skipped.returncode == 1
+    assert "cannot share a run" in skipped.stderr
