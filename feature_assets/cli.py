@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,10 +67,6 @@ def _build(options: argparse.Namespace) -> int:
     started = time.monotonic()
     import dagster as dg
 
-    # Preview and supersession notices of Dagster are for this package's authors, who see them in the tests.
-    warnings.filterwarnings("ignore", module="dagster.*")
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     from feature_assets.building import build_range
 
     progress = _Progress()

@@ -70,7 +70,7 @@ def empty_table() -> pa.Table:
 
 
 def check_columns(schema: pa.Schema, culprit: str) -> None:
-    """Raise ReplayError where `schema` lacks a replay column or holds one that cannot be cast without loss of meaning.
+    """Raise ReplayError where `schema` lacks a replay column, has it twice, or has it in a type that means something else.
 
     Numbers may be of any numeric type; a column of no type (all null) is a column without values; times must be
     timestamps in UTC. `culprit` begins the message: the symbol and date, or the file.
@@ -81,6 +81,8 @@ def check_columns(schema: pa.Schema, culprit: str) -> None:
             f"{culprit}: missing column(s) {', '.join(missing)}; expected all of {', '.join(REPLAY_COLUMNS)}. "
             "Add them, with nulls where there is no data."
         )
+    if twice := [name for name in REPLAY_COLUMNS if len(schema.get_all_field_indices(name)) > 1]:
+        raise ReplayError(f"{culprit}: column(s) {', '.join(twice)} are there twice; give each once.")
     for name in REPLAY_COLUMNS:
         found = schema.field(name).type
         if pa.types.is_null(found):
@@ -100,11 +102,7 @@ def to_table(bars: pd.DataFrame | pa.Table, culprit: str) -> pa.Table:
     Raises ReplayError for a missing column, a wrong type, a wrong time zone, or times finer than a millisecond.
     """
     if isinstance(bars, pd.DataFrame):
-        kept = [name for name in REPLAY_COLUMNS if name in bars.columns]
-        try:
-            bars = pa.Table.from_pandas(bars[kept], preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ReplayError(f"{culprit}: a column holds values of several types: {error}. Convert it.") from error
+        bars = _from_pandas(bars, culprit)
     check_columns(bars.schema, culprit)
     columns = []
     for field in REPLAY_SCHEMA:
@@ -127,6 +125,19 @@ def to_table(bars: pd.DataFrame | pa.Table, culprit: str) -> pa.Table:
     return table.combine_chunks()
 
 
+def _from_pandas(frame: pd.DataFrame, culprit: str) -> pa.Table:
+    """The frame's replay columns, in their own types."""
+    names, columns = [], []
+    for place, name in enumerate(frame.columns):
+        if name in REPLAY_COLUMNS:
+            try:
+                columns.append(pa.Array.from_pandas(frame.iloc[:, place]))
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise ReplayError(f"{culprit}: column {name} holds values of several types: {error}. Convert it.") from error
+            names.append(name)
+    return pa.table(columns, names=names)
+
+
 def violations(table: pa.Table, day: dt.date | None = None) -> list[Violation]:
     """The rules of a sound replay that a table of REPLAY_SCHEMA, sorted by event_time, breaks; none for a sound one.
 
@@ -143,7 +154,7 @@ def violations(table: pa.Table, day: dt.date | None = None) -> list[Violation]:
             masks[f"{name} is finite"] = np.isinf(column[name])
         masks["event_time is on the minute"] = ~np.isnan(time) & (time % MINUTE_MS != 0)
         masks["one row a minute"] = np.concatenate([[False], time[1:] == time[:-1]]) if len(time) else time > 0
-        masks["open_time_ms equals event_time"] = column["open_time_ms"] != time
+        masks["open_time_ms equals event_time"] = np.abs(column["open_time_ms"] - time) > 0
         if day is not None:
             start = day_start_ms(day)
             masks[f"event_time lies in {day}"] = (time < start) | (time >= start + DAY_MS)

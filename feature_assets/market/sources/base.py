@@ -99,6 +99,9 @@ def _answers(
             raise SourceError(f"{symbol}: the source gave {found} where {day} was due; expected every date in order.")
         if isinstance(bars, Availability):
             answer = bars
+        elif not isinstance(bars, pd.DataFrame | pa.Table):
+            expected = "a frame, a table, ABSENT or NOT_YET"
+            answer = SourceError(f"{symbol} {day}: the source gave a {type(bars).__name__}; expected {expected}.")
         else:
             try:
                 answer = market.to_table(bars, f"{symbol} {day}")

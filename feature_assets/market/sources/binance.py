@@ -149,7 +149,8 @@ def _unzip(path: Path) -> bytes:
             if len(names) != 1:
                 raise SourceError(f"{path.name} holds {len(names)} files ({', '.join(names[:3])}), not one.")
             return archive.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        # RuntimeError: zipfile's for a password or an unknown compression, which a flipped bit can feign.
         raise SourceError(f"{path.name}: not readable as a zip: {error}. Get it again.") from error
 
 
@@ -169,4 +170,7 @@ def _milliseconds(times: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
         return times
     if bounds["min"] < _MICROSECONDS_FROM:
         raise SourceError(f"{path.name}: open_time mixes milliseconds and microseconds. Get the file again.")
-    return pc.divide(times, 1000)
+    milliseconds = pc.divide(times, 1000)
+    if not pc.multiply(milliseconds, 1000).equals(times):
+        raise SourceError(f"{path.name}: open_time holds microseconds that are no whole millisecond. Get the file again.")
+    return milliseconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,8 @@ def load_source(text: str) -> LoadedSource:
         synthetic = SyntheticSource()
         return LoadedSource(kind, synthetic.identity, synthetic)
     if kind in {"parquet", "binance"} and rest:
-        path = Path(rest).expanduser().absolute()
-        if not path.exists():
+        path = Path(os.path.expanduser(rest)).absolute()  # noqa: PTH111 - Path's own raises for an unknown user
+        if not (path.is_dir() if kind == "binance" else path.exists()):
             raise SettingError(f"SOURCE: {kind}:{rest} names no file or folder; expected {_EXPECTED}.")
         if kind == "binance":
             return LoadedSource(kind, path.name, BinanceSource(path))
@@ -45,11 +46,11 @@ def _from_factory(rest: str) -> Source:
     module_name, _, factory_name = rest.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, SyntaxError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(f"SOURCE: python:{rest} cannot be imported: {error}.") from error
     try:
         source = factory()
-    except FeatureAssetsError as error:
+    except (FeatureAssetsError, TypeError) as error:
         raise SettingError(f"SOURCE: python:{rest} refused to start: {error}") from error
     if missing := [name for name in ("iter_days", "fingerprint") if not callable(getattr(source, name, None))]:
         raise SettingError(f"SOURCE: what python:{rest} makes has no {' and no '.join(missing)}; see docs/sources.md.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import hashlib
-import json
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,10 +32,10 @@ class RowGroup:
 
     number: int
     fragment: ds.ParquetFileFragment
-    file: Path
+    schema: pa.Schema
+    file: str
     symbols: tuple[str, str] | None
     times: tuple[dt.datetime, dt.datetime] | None
-    digest: str
 
     def may_hold(self, symbol: str, start: dt.datetime, end: dt.datetime) -> bool:
         in_symbols = self.symbols is None or self.symbols[0] <= symbol <= self.symbols[1]
@@ -48,6 +47,7 @@ class ParquetSource:
 
     def __init__(self, path: Path) -> None:
         self._path, self.name = path, path.name
+        self._digest = functools.cache(lambda number: _digest(self.row_groups[number].fragment))
         self._reading: weakref.WeakSet[_SymbolDays] = weakref.WeakSet()
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
@@ -57,22 +57,23 @@ class ParquetSource:
         return each_day(start, end, days.read)
 
     def fingerprint(self, symbol: str, date: dt.date) -> str:
-        """A hash of the statistics of the row groups that may hold the day: they are read anyway, the data are not."""
+        """A hash of the bytes of the columns that are read, in the row groups that may hold the day; each hashed once."""
         start = _midnight(date)
-        digests = [g.digest for g in self.row_groups if g.may_hold(symbol, start, start + _ONE_DAY)]
+        groups = [group for group in self.row_groups if group.may_hold(symbol, start, start + _ONE_DAY)]
+        digests = [self._digest(group.number) for group in groups]
         return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
     def read(self, group: RowGroup) -> None:
-        """Read a row group and hand its rows to every iterator that waits for it."""
+        """Read a row group and hand its rows, or that they cannot be read, to every iterator that waits for it."""
+        waiting = [days for days in self._reading if days.waiting.pop(group.number, None) is not None]
         try:
-            table = group.fragment.to_table(columns=["symbol", *REPLAY_COLUMNS])
+            table = group.fragment.to_table(schema=group.schema, columns=["symbol", *REPLAY_COLUMNS])
         except (pa.ArrowException, OSError) as error:
-            for days in self._reading:
-                days.waiting.pop(group.number, None)
-            raise SourceError(f"{group.file.name}: row group cannot be read: {error}. Restore the file.") from error
-        for days in list(self._reading):
-            if days.waiting.pop(group.number, None) is not None:
-                days.take(table)
+            for days in waiting:
+                days.damaged.append((group, f"{group.file}: row group cannot be read: {error}. Restore the file."))
+            return
+        for days in waiting:
+            days.take(table)
 
     @functools.cached_property
     def row_groups(self) -> tuple[RowGroup, ...]:
@@ -98,6 +99,9 @@ class ParquetSource:
             raise SourceError(f"{name}: not readable as Parquet: {error}. Restore the file.") from error
         if "symbol" not in dataset.schema.names:
             raise SourceError(f"{name}: missing column(s) symbol; expected a column or folders symbol=...")
+        kind = dataset.schema.field("symbol").type
+        if not pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) and kind != pa.large_string():
+            raise SourceError(f"{name}: column symbol is {kind}; expected text.")
         in_path = ds.get_partition_keys(fragment.partition_expression).get("symbol")
         groups: list[RowGroup] = []
         for part in parts:
@@ -108,10 +112,10 @@ class ParquetSource:
                 RowGroup(
                     number=first + len(groups),
                     fragment=part,
-                    file=Path(name),
+                    schema=dataset.schema,
+                    file=name,
                     symbols=(in_path, in_path) if in_path else symbol and (symbol["min"], symbol["max"]),
                     times=time and (time["min"], time["max"]),
-                    digest=_digest(name, info, statistics),
                 )
             )
         return groups
@@ -124,6 +128,8 @@ class _SymbolDays:
         self._source, self._symbol = source, symbol
         self._range = (_midnight(start), _midnight(end))
         self._rows: list[tuple[np.ndarray, pa.Table]] = []
+        self._latest = _midnight(dt.date.min)
+        self.damaged: list[tuple[RowGroup, str]] = []
 
     @functools.cached_property
     def waiting(self) -> dict[int, RowGroup]:
@@ -132,19 +138,22 @@ class _SymbolDays:
 
     @functools.cached_property
     def _last(self) -> dt.datetime:
-        """The symbol's latest time in the whole table, as far as the statistics tell."""
+        """The latest time of the row groups that may hold the symbol, as far as statistics tell."""
         groups = [g for g in self._source.row_groups if g.symbols is None or g.symbols[0] <= self._symbol <= g.symbols[1]]
         if not groups:
             raise SourceError(f"{self._symbol}: no row group of {self._source.name} holds this symbol; check SYMBOLS.")
-        return max(group.times[1] if group.times else self._range[1] for group in groups)
+        return max((group.times[1] for group in groups if group.times), default=self._latest)
 
     def read(self, day: dt.date) -> DayAnswer:
         start = _midnight(day)
         end = start + _ONE_DAY
-        last = self._last
+        last_by_statistics = self._last
         for group in list(self.waiting.values()):
             if group.number in self.waiting and (group.times is None or group.times[0] < end):
                 self._source.read(group)
+        for group, message in self.damaged:
+            if group.may_hold(self._symbol, start, end):
+                raise SourceError(message)
         parts = []
         for times, rows in self._rows:
             first, stop = np.searchsorted(times, [_number(start, rows), _number(end, rows)])
@@ -152,15 +161,16 @@ class _SymbolDays:
         self._rows = [(times, rows) for times, rows in self._rows if times[-1] >= _number(end, rows)]
         bars = pa.concat_tables(parts) if parts else None
         if bars is None or not bars.num_rows:
-            return ABSENT if start <= last else NOT_YET
+            return ABSENT if start <= max(last_by_statistics, self._latest) else NOT_YET
         return bars
 
     def take(self, table: pa.Table) -> None:
-        """Keep this symbol's rows of the range."""
+        """Keep this symbol's rows of the range, and how far they go on after it."""
         start, end = (pa.scalar(bound, type=table.schema.field("event_time").type) for bound in self._range)
-        mine = pc.equal(table["symbol"].cast(pa.string()), self._symbol)
-        inside = pc.and_(pc.greater_equal(table["event_time"], start), pc.less(table["event_time"], end))
-        rows = table.filter(pc.and_(mine, inside)).select(REPLAY_COLUMNS).sort_by("event_time")
+        mine = table.filter(pc.equal(table["symbol"].cast(pa.string()), self._symbol)).select(REPLAY_COLUMNS)
+        self._latest = max(self._latest, pc.max(mine["event_time"]).as_py() or self._latest)
+        inside = pc.and_(pc.greater_equal(mine["event_time"], start), pc.less(mine["event_time"], end))
+        rows = mine.filter(inside).sort_by("event_time")
         if rows.num_rows:
             self._rows.append((rows["event_time"].cast(pa.int64()).to_numpy(), rows))
 
@@ -174,7 +184,14 @@ def _number(time: dt.datetime, table: pa.Table) -> int:
     return pa.scalar(time, type=table.schema.field("event_time").type).value
 
 
-def _digest(name: str, info: object, statistics: dict[str, object]) -> str:
-    rows, size = info.num_rows, info.total_byte_size  # type: ignore[attr-defined]
-    text = json.dumps([name, rows, size, statistics], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(fragment: ds.ParquetFileFragment) -> str:
+    """SHA-256 of the stored bytes of the columns that are read, of a fragment of one row group."""
+    (info,) = fragment.row_groups
+    group = fragment.metadata.row_group(info.id)
+    digest = hashlib.sha256()
+    with Path(fragment.path).open("rb") as file:
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema in {"symbol", *REPLAY_COLUMNS}:
+                file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
+                digest.update(file.read(chunk.total_compressed_size))
+    return digest.hexdigest()
