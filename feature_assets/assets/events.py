@@ -6,8 +6,9 @@ skippable), as the output of a range run would record every partition a second t
 test_events.py pins that behaviour. No postponed annotations here: Dagster reads that of `context` itself.
 """
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from feature_assets.checks import checks_of
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import Store
+from feature_assets.dataset.tables import Footer
 from feature_assets.market.sources import Source
 from feature_assets.resources import SourceResource, StoreResource
 
@@ -66,6 +68,7 @@ def evaluation(asset: str, check: Check, key: Key | None) -> dg.AssetCheckEvalua
 
 def _events(context: dg.AssetExecutionContext, spec: dg.AssetSpec, outcomes: Iterable[Outcome], total: int) -> Iterator[Any]:
     asset = spec.key.to_user_string()
+    pointers = _event_pointers(context, spec)
     failed: list[str] = []
     for done, outcome in enumerate(outcomes, start=1):
         PROGRESS.info("%s %d/%d", asset, done, total)
@@ -78,7 +81,7 @@ def _events(context: dg.AssetExecutionContext, spec: dg.AssetSpec, outcomes: Ite
             for check in outcome.checks:
                 yield evaluation(asset, check, outcome.key)
             if isinstance(outcome, Published):
-                yield _materialization(spec, outcome)
+                yield _materialization(spec, outcome, pointers)
             else:
                 failed.append(_refused_text(outcome))
     if failed:
@@ -98,7 +101,31 @@ def _refused_text(outcome: Refused) -> str:
     return f"{outcome.reason} (the rejected table and its marker are under quarantine/)"
 
 
-def _materialization(spec: dg.AssetSpec, outcome: Published) -> dg.AssetMaterialization:
+def _event_pointers(context: dg.AssetExecutionContext, spec: dg.AssetSpec) -> dict[str, str]:
+    """By upstream asset, the storage id of its last materialization before this run reads it.
+
+    Dagster calls a partition stale where an upstream partition has a later event with another data version. It writes
+    such a pointer by itself only for a run's own outputs, one for the whole range.
+    """
+    pointers = {}
+    for dep in spec.deps:
+        records = context.instance.fetch_materializations(dep.asset_key, limit=1).records
+        pointers[dep.asset_key.to_user_string()] = str(records[0].storage_id) if records else "NULL"
+    return pointers
+
+
+def _provenance_tags(spec: dg.AssetSpec, footer: Footer, pointers: Mapping[str, str]) -> dict[str, str]:
+    """The partition's own data version, code version and inputs, as Dagster's staleness reads them."""
+    tags = {"dagster/data_version": footer.content_hash, "dagster/code_version": spec.code_version or ""}
+    for asset, pointer in pointers.items():
+        versions = [version for name, version in sorted(footer.inputs.items()) if name.partition("/")[0] == asset]
+        # Of an upstream asset without partitions Dagster compares the version itself; else it follows the pointer.
+        version = versions[0] if footer.inputs.get(asset) else hashlib.sha256("".join(versions).encode()).hexdigest()
+        tags |= {f"dagster/input_data_version/{asset}": version, f"dagster/input_event_pointer/{asset}": pointer}
+    return tags
+
+
+def _materialization(spec: dg.AssetSpec, outcome: Published, pointers: Mapping[str, str]) -> dg.AssetMaterialization:
     columns = {name: value for name, value in spec.metadata.items() if name.startswith("dagster/column")}
     return dg.AssetMaterialization(
         asset_key=spec.key,
@@ -109,7 +136,7 @@ def _materialization(spec: dg.AssetSpec, outcome: Published) -> dg.AssetMaterial
             "dagster/partition_row_count": outcome.details["rows"],
             **columns,
         },
-        tags={"dagster/data_version": outcome.footer.content_hash, "dagster/code_version": spec.code_version or ""},
+        tags=_provenance_tags(spec, outcome.footer, pointers),
     )
 
 
