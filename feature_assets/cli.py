@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from feature_assets.errors import FeatureAssetsError, SettingError
 
 if TYPE_CHECKING:
     from feature_assets.building import BuildResult
+    from feature_assets.dataset.status import PartitionState
     from feature_assets.settings import Settings
 
 OK, FAILED, USAGE, LEFT_STALE = 0, 1, 2, 3
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except SettingError as error:
-        return _complain(f"wrong setting: {error}", USAGE)
+        return _complain(str(error), USAGE)
     except FeatureAssetsError as error:
         return _complain(str(error), FAILED)
     return code
@@ -49,6 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
     build.add_argument("--only", action="store_true", help="leave published later days that look back to what changed")
     build.set_defaults(run=_build)
+    status = commands.add_parser(
+        "status",
+        help="what of a range is built, stale, refused, absent, not yet there or missing, and why",
+        description="The state of every partition of the dates from --from up to the day before --to, from the store's files and "
+        "the source alone. Exit codes: 0 everything is built, 1 something is not, 2 a wrong setting or argument.",
+    )
+    status.add_argument("--from", dest="start", metavar="DATE", help="first date (default: START_DATE)")
+    status.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
+    status.add_argument("--json", action="store_true", help="every partition as JSON")
+    status.set_defaults(run=_status)
     return parser
 
 
@@ -57,12 +69,7 @@ def _build(options: argparse.Namespace) -> int:
     from feature_assets.settings import load_settings
 
     settings = load_settings()
-    start = _date(options.start, "--from") if options.start else settings.start
-    end = _date(options.end, "--to") if options.end else settings.end_date()
-    if not settings.start <= start < end <= settings.end_date():
-        return _complain(
-            f"--from {start} --to {end} is no range within START_DATE {settings.start} and END_DATE {settings.end_date()}.", USAGE
-        )
+    start, end = _range(options, settings)
     set_dagster_home()
     started = time.monotonic()
     import dagster as dg
@@ -77,6 +84,56 @@ def _build(options: argparse.Namespace) -> int:
     if result.errors:
         return FAILED
     return LEFT_STALE if result.left_stale else OK
+
+
+def _status(options: argparse.Namespace) -> int:
+    from feature_assets.dataset import status
+    from feature_assets.dataset.store import Store
+    from feature_assets.market.sources import load_source
+    from feature_assets.settings import load_settings
+
+    settings = load_settings()
+    start, end = _range(options, settings)
+    states = status.range_status(Store(settings.root), load_source(settings.source).source, settings, start, end)
+    done = all(state.state in status.DONE for state in states)
+    if options.json:
+        entries = [{"asset": s.asset, "partition": str(s.key), "state": s.state, "reason": s.reason} for s in states]
+        print(json.dumps({"from": str(start), "to": str(end), "built": done, "partitions": entries}, indent=2))
+    else:
+        print(_status_table(states, settings))
+    return OK if done else FAILED
+
+
+def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:
+    """Dates by symbols, a cell of two signs (replay, features), then the frame; below it what is wrong, and the legend."""
+    from feature_assets.dataset import status
+
+    signs = dict(zip(status.STATES, "#~!-.?", strict=True))
+    cells: dict[dt.date, dict[str | None, str]] = {}
+    for state in states:
+        row = cells.setdefault(state.key.date, {})
+        row[state.key.symbol] = row.get(state.key.symbol, "") + signs[state.state]
+    widths = {name: max(len(name), 2) + 2 for name in settings.symbol_names}
+    lines = ["date        " + "".join(f"{name:<{width}}" for name, width in widths.items()) + "frame"]
+    for date, row in cells.items():
+        symbols = "".join(f"{row.get(name, ''):<{width}}" for name, width in widths.items())
+        lines.append(f"{date}  {symbols}{row.get(None, '')}".rstrip())
+    counts = status.totals(states)
+    lines += ["", "replay and features a symbol, then the frame:"]
+    lines.append("   ".join(f"{sign} {name} {counts[name]}" for name, sign in signs.items()))
+    lines += [f"{state.state} {state.asset} {state.key}: {state.reason}" for state in states if state.reason]
+    return "\n".join(lines)
+
+
+def _range(options: argparse.Namespace, settings: Settings) -> tuple[dt.date, dt.date]:
+    """--from and --to, or START and END; raises SettingError where they are no range within those."""
+    start = _date(options.start, "--from") if options.start else settings.start
+    end = _date(options.end, "--to") if options.end else settings.end_date()
+    if not settings.start <= start < end <= settings.end_date():
+        raise SettingError(
+            f"--from {start} --to {end} is no range within START_DATE {settings.start} and END_DATE {settings.end_date()}."
+        )
+    return start, end
 
 
 def set_dagster_home() -> None:

@@ -34,7 +34,10 @@ def _definitions(settings: Settings) -> dg.Definitions:
             feature_manifest_asset(settings),
             quality_report_asset(),
         ],
-        resources={"source": SourceResource(source=settings.source), "store": StoreResource(root=settings.root)},
+        resources={
+            "source": SourceResource(source=settings.source),
+            "store": StoreResource(root=settings.root, symbols=list(settings.symbol_names)),
+        },
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from feature_assets.dataset.store import Store
+from feature_assets.dataset.store import SYMBOL_FEATURES, Store
+from feature_assets.errors import StoreError
 from feature_assets.features.catalogue import FEATURE_ORDER, FEATURE_VERSION
 from feature_assets.market.sources import load_source
 from feature_assets.market.sources.load import LoadedSource
@@ -21,13 +22,22 @@ class SourceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where partitions are stored: the ROOT setting."""
+    """Where partitions are stored: the ROOT setting, and the symbols that the settings know."""
 
     root: str
+    symbols: list[str]
 
     def open(self, source: LoadedSource) -> Store:
-        """The store, once it is known to be this source's; raises StoreError where it is another's."""
+        """The store, once it is known to be this source's and to hold no symbol that the settings have lost.
+
+        Raises StoreError where it is another source's or holds such a symbol.
+        """
         store = Store(self.root)
+        if lost := sorted(set(store.symbols(SYMBOL_FEATURES)) - set(self.symbols)):
+            raise StoreError(
+                f"SYMBOLS: {', '.join(lost)} is not there, but the store has published rows of it. Put it back; if it is "
+                f"retired, with the end of its lifetime: {lost[0]}:..2026-02-28."
+            )
         store.claim(
             {
                 "source": {"kind": source.kind, "identity": source.identity},

@@ -84,7 +84,7 @@ def test_build_exits_2_for_a_wrong_range(tmp_path, arguments, sentence):
 def test_build_exits_2_for_a_wrong_setting(tmp_path):
     result = run(["feature-assets", "build"], tmp_path, GAPS="mind")
     assert result.returncode == 2
-    assert result.stderr == "feature-assets: wrong setting: GAPS: 'mind' is neither bridge nor restart.\n"
+    assert result.stderr == "feature-assets: GAPS: 'mind' is neither bridge nor restart.\n"
 
 
 def test_dagster_asset_materialize_builds_layer_by_layer_and_exits_0(tmp_path, replay):

@@ -182,6 +182,12 @@ class Store:
                 raise StaleInputError(f"{name} is stale: built from {upstream} {built_from}, which is {now} now. Build it again.")
         return footer.content_hash
 
+    def symbols(self, asset: str) -> list[str]:
+        """The symbols that an asset has a folder of."""
+        selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True)
+        names = (info.base_name.partition("=") for info in self._files.get_file_info(selector))
+        return sorted(name for column, _, name in names if column == "symbol")
+
     def claim(self, identity: dict[str, Any]) -> None:
         """Say in store.json what the store is built with now; raise StoreError, naming both, where it is another source's."""
         data, wanted = self.read_bytes(STORE_FILE), (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode()
