@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from feature_assets import splits
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
-from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SPLIT_MANIFEST_FILE, SYMBOL_FEATURES, Store
+from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SYMBOL_FEATURES, Store, sha256
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.version import code_version
-from feature_assets.errors import FeatureAssetsError, MissingInputError
+from feature_assets.errors import FeatureAssetsError
 from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
 from feature_assets.leakage.splits import split_leaks
 from feature_assets.settings import Settings
@@ -47,16 +47,15 @@ def frame_code_version() -> str:
 
 def build_feature_frame(store: Store, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
     """Publish the frames of `keys` in date order; the splits are those of the stored split manifest."""
-    data = store.read_bytes(SPLIT_MANIFEST_FILE)
-    if data is None:
-        raise MissingInputError(f"{SPLIT_MANIFEST} is missing; materialize it first.")
-    manifest = SplitManifest.from_json(data)
+    data = store.read_splits()
+    splits_hash, manifest = sha256(data), SplitManifest.from_json(data)
     for key in sorted(keys):
-        yield _build_date(store, settings, manifest, key)
+        yield _build_date(store, settings, (splits_hash, manifest), key)
 
 
-def _build_date(store: Store, settings: Settings, manifest: SplitManifest, key: Key) -> Outcome:
+def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, SplitManifest], key: Key) -> Outcome:
     started = time.perf_counter()
+    splits_hash, manifest = split_manifest
     members = [Key(key.date, symbol) for symbol in settings.members(key.date)]
     if not members:
         return Left(key, f"feature_frame {key} is left unbuilt: no symbol is a member on that date.")
@@ -64,13 +63,13 @@ def _build_date(store: Store, settings: Settings, manifest: SplitManifest, key: 
     if waiting:
         return Left(key, f"feature_frame {key} is left unbuilt: no replay yet of {', '.join(map(str, waiting))}.")
     try:
-        names = [SPLIT_MANIFEST, *(f"{SYMBOL_FEATURES}/{member}" for member in members)]
-        inputs = {name: store.input_hash(name) for name in names}
-        tables = [store.read_table(SYMBOL_FEATURES, member) for member in members]
+        read = {member: store.read_input(SYMBOL_FEATURES, member) for member in members}
     except FeatureAssetsError as error:
         return Blocked(key, f"feature_frame {key}: {error}")
-    table = _frame(members, tables, manifest)
-    stats = {member: footer.stats for member in members if (footer := store.footer(SYMBOL_FEATURES, member))}
+    table = _frame(members, [features for features, _ in read.values()], manifest)
+    stats = {member: footer.stats for member, (_, footer) in read.items()}
+    hashes = {f"{SYMBOL_FEATURES}/{member}": footer.content_hash for member, (_, footer) in read.items()}
+    inputs = {SPLIT_MANIFEST: splits_hash, **hashes}
     leaks = split_leaks(table, FRAME_SCHEMA, manifest)
     checks = (
         Check(NO_SPLIT_LEAK, not leaks, f"{key}: {' '.join(leaks) or f'{table.num_rows} rows lie in their split and fold.'}"),

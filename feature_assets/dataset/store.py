@@ -6,6 +6,7 @@ put on an object store. What the tables hold is not this module's business.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -71,20 +72,24 @@ class Store:
             return None
 
     def write_bytes(self, relative: str, data: bytes) -> None:
-        """Put `data` under its final name, whole or not at all."""
+        """Put `data` under its final name, whole or not at all; raises StoreError, naming the file, where that fails."""
         path = f"{self._base}/{relative}"
-        if self._on_disk:
-            _replace(Path(path), data)
-            return
-        # An object store shows an object once its upload is complete.
-        with self._files.open_output_stream(path) as stream:
-            stream.write(data)
+        try:
+            if self._on_disk:
+                _replace(Path(path), data)
+                return
+            # An object store shows an object once its upload is complete.
+            with self._files.open_output_stream(path) as stream:
+                stream.write(data)
+        except OSError as error:
+            raise StoreError(f"{self.path(relative)}: cannot be written: {error}. What was there before still is.") from error
 
     def exists(self, relative: str) -> bool:
         return self._files.get_file_info(f"{self._base}/{relative}").type == pafs.FileType.File
 
     def _delete(self, relative: str) -> None:
-        if self.exists(relative):
+        # Another run may be taking it away at the same moment.
+        with contextlib.suppress(FileNotFoundError):
             self._files.delete_file(f"{self._base}/{relative}")
 
     # Tables
@@ -96,17 +101,26 @@ class Store:
         self.accept(asset, key)
         return len(data)
 
-    def read_table(self, asset: str, key: Key, columns: Sequence[str] | None = None) -> pa.Table:
-        """A partition's table, without its footer's metadata."""
+    def read(self, asset: str, key: Key, columns: Sequence[str] | None = None) -> tuple[pa.Table, Footer]:
+        """A partition's table and its footer, of one file: it is opened once, whoever replaces it meanwhile.
+
+        Raises MissingInputError where there is none and StoreError, naming the file, where it cannot be read.
+        """
         relative = self.partition_file(asset, key)
         try:
-            file = pq.ParquetFile(f"{self._base}/{relative}", filesystem=self._files)
-            table = file.read(columns=list(columns) if columns is not None else None)
+            with self._files.open_input_file(f"{self._base}/{relative}") as opened:
+                file = pq.ParquetFile(opened)
+                table = file.read(columns=list(columns) if columns is not None else None)
+                footer = Footer.from_metadata(file.metadata.metadata or {})
         except FileNotFoundError:
             raise MissingInputError(f"{asset} {key} is missing; build it first.") from None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: not readable: {error}. Build {asset} {key} again.") from error
-        return table.replace_schema_metadata(None)
+        return table.replace_schema_metadata(None), footer
+
+    def read_table(self, asset: str, key: Key, columns: Sequence[str] | None = None) -> pa.Table:
+        """A partition's table; raises what `read` raises."""
+        return self.read(asset, key, columns)[0]
 
     def footer(self, asset: str, key: Key) -> Footer | None:
         """A partition's footer; None where there is no file."""
@@ -163,24 +177,42 @@ class Store:
         and StaleInputError, naming both hashes, where one of its own inputs has another hash than it was built from.
         """
         asset, _, text = name.partition("/")
-        key = Key.parse(text) if text else None
-        if refusal := self.refusal(asset, key):
-            raise RefusedInputError(f"{name} was refused ({refusal['check']}: {refusal['reason']}). Mend and build it first.")
         if asset == SPLIT_MANIFEST:
-            data = self.read_bytes(SPLIT_MANIFEST_FILE)
-            if data is None:
-                raise MissingInputError(f"{name} is missing; materialize it first.")
-            return sha256(data)
-        footer = self.footer(asset, key) if key else None
+            return sha256(self.read_splits())
+        key = Key.parse(text)
+        self._refuse_refused(asset, key)
+        footer = self.footer(asset, key)
         if footer is None:
             raise MissingInputError(f"{name} is missing; build it first.")
-        for upstream, built_from in footer.inputs.items():
-            if asset == REPLAY:
-                break
+        self._refuse_stale(asset, key, footer)
+        return footer.content_hash
+
+    def read_input(self, asset: str, key: Key) -> tuple[pa.Table, Footer]:
+        """A partition to build upon, with its footer; raises what input_hash and read raise."""
+        self._refuse_refused(asset, key)
+        table, footer = self.read(asset, key)
+        self._refuse_stale(asset, key, footer)
+        return table, footer
+
+    def read_splits(self) -> bytes:
+        """The split manifest's file; raises MissingInputError where there is none."""
+        data = self.read_bytes(SPLIT_MANIFEST_FILE)
+        if data is None:
+            raise MissingInputError(f"{SPLIT_MANIFEST} is missing; materialize it first.")
+        return data
+
+    def _refuse_refused(self, asset: str, key: Key) -> None:
+        if refusal := self.refusal(asset, key):
+            reason = f"{refusal['check']}: {refusal['reason']}"
+            raise RefusedInputError(f"{asset}/{key} was refused ({reason}). Mend and build it first.")
+
+    def _refuse_stale(self, asset: str, key: Key, footer: Footer) -> None:
+        for upstream, built_from in footer.inputs.items() if asset != REPLAY else ():
             now = self.input_hash(upstream)
             if now != built_from:
-                raise StaleInputError(f"{name} is stale: built from {upstream} {built_from}, which is {now} now. Build it again.")
-        return footer.content_hash
+                raise StaleInputError(
+                    f"{asset}/{key} is stale: built from {upstream} {built_from}, which is {now} now. Build it again."
+                )
 
     def symbols(self, asset: str) -> list[str]:
         """The symbols that an asset has a folder of."""

@@ -64,14 +64,14 @@ class _Replay:
         self._days: dict[dt.date, _Day] = {}
 
     def day(self, date: dt.date) -> _Day:
-        """Raises what Store.input_hash and Store.read_table raise."""
+        """Raises what Store.read_input raises."""
         if date not in self._days:
             key = Key(date, self._symbol)
-            name = f"{REPLAY}/{key}"
-            input_hash = self._store.input_hash(name)
-            table = self._store.read_table(REPLAY, key)
+            table, footer = self._store.read_input(REPLAY, key)
             kept = table.num_rows > 0 and is_kept(table, self._options)
-            self._days[date] = _Day(name, input_hash, Bars.from_table(table) if kept else None, table.num_rows)
+            self._days[date] = _Day(
+                f"{REPLAY}/{key}", footer.content_hash, Bars.from_table(table) if kept else None, table.num_rows
+            )
         return self._days[date]
 
     def read_for(self, date: dt.date) -> dict[dt.date, _Day]:
