@@ -4,15 +4,12 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run test test-all setup dev lint lock
+.PHONY: run test setup dev lint lock
 
 run: setup
 	$(BIN)/feature-assets build
 
 test: setup
-	$(BIN)/python -m pytest -q -m "not slow"
-
-test-all: setup
 	$(BIN)/python -m pytest -q
 
 dev: setup

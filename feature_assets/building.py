@@ -5,14 +5,18 @@ What has to be built is decided by feature_assets.dataset.plan; how the terminal
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
+from feature_assets.assets.events import LEFT
 from feature_assets.dataset import plan
+from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.store import (
     FEATURE_FRAME,
@@ -23,9 +27,11 @@ from feature_assets.dataset.store import (
     SYMBOL_FEATURES,
     Store,
 )
+from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.definitions import make_definitions
 from feature_assets.features.catalogue import LOOKBACK_DAYS
 from feature_assets.market.sources import load_source
+from feature_assets.resources import StoreResource
 from feature_assets.settings import Settings
 
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -33,9 +39,10 @@ _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset
 
 @dataclass
 class BuildResult:
-    """What a build did: the errors of its runs, its checks by state, and the partitions that it left stale on request."""
+    """What a build did: its runs' errors and warnings, its checks by state, the partitions left stale on request."""
 
     errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     checks: Counter[str] = field(default_factory=Counter)
     left_stale: list[str] = field(default_factory=list)
 
@@ -48,12 +55,13 @@ def build_range(
 
     A layer with refused partitions does not stop the next one: what does not stand on them is built.
     """
+    loaded = load_source(settings.source)
+    store = StoreResource(root=settings.root, symbols=list(settings.symbol_names)).open(loaded)
     builder = _Builder(settings, instance)
-    source = load_source(settings.source).source
-    store = Store(settings.root)
     symbols = plan.symbol_dates(settings, start, end)
+    look_back = plan.outdated_replay(store, loaded.source, settings, plan.look_back_keys(symbols))
     builder.run([SPLIT_MANIFEST])
-    builder.run_partitions(REPLAY, [*plan.look_back_replay(store, source, settings, start), *symbols])
+    builder.run_partitions(REPLAY, [*look_back, *symbols])
     builder.run_partitions(SYMBOL_FEATURES, [*symbols, *builder.stale_around(store, SYMBOL_FEATURES, start, end, only)])
     frames = [Key(date) for date in dates(start, end) if settings.members(date)]
     builder.run_partitions(FEATURE_FRAME, [*frames, *builder.stale_around(store, FEATURE_FRAME, start, end, only)])
@@ -68,6 +76,10 @@ class _Builder:
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self._settings, self._instance = settings, instance
         self._repository = make_definitions(settings).get_repository_def()
+        self._code_versions = {
+            SYMBOL_FEATURES: features_code_version(settings.options),
+            FEATURE_FRAME: frame_code_version(),
+        }
         self.result = BuildResult()
 
     def stale_around(self, store: Store, asset: str, start: dt.date, end: dt.date, only: bool) -> list[Key]:
@@ -81,7 +93,7 @@ class _Builder:
             and not start <= key.date < end
             and (key.symbol is None or key.symbol in self._settings.symbol_names)
         ]
-        stale = plan.stale(store, asset, near)
+        stale = plan.stale(store, asset, near, self._code_versions[asset])
         if only:
             self.result.left_stale += [f"{asset} {key}" for key in stale]
             return []
@@ -95,18 +107,33 @@ class _Builder:
         keys = [dg.AssetKey(asset) for asset in assets]
         job = self._repository.get_implicit_job_def_for_assets(keys)
         assert job is not None
-        result = job.execute_in_process(
-            instance=self._instance,
-            asset_selection=keys,
-            tags=tags,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        with _collect_left(self.result.warnings):
+            result = job.execute_in_process(
+                instance=self._instance,
+                asset_selection=keys,
+                tags=tags,
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
         for evaluation in result.get_asset_check_evaluations():
             warns = evaluation.severity == dg.AssetCheckSeverity.WARN
             self.result.checks["passed" if evaluation.passed else "warned" if warns else "failed"] += 1
+            if warns and not evaluation.passed:
+                self.result.warnings.append(f"{evaluation.check_name} {evaluation.description}")
         for event in result.filter_events(lambda event: event.is_step_failure):
             self.result.errors.append(_error_text(event))
+
+
+@contextlib.contextmanager
+def _collect_left(reasons: list[str]) -> Iterator[None]:
+    """Gather the reasons of partitions that are left unbuilt while a run is going on."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: reasons.append(record.getMessage())  # type: ignore[method-assign]
+    LEFT.addHandler(handler)
+    try:
+        yield
+    finally:
+        LEFT.removeHandler(handler)
 
 
 def _error_text(event: dg.DagsterEvent) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from feature_assets.settings import Settings
 
 OK, FAILED, USAGE, LEFT_STALE = 0, 1, 2, 3
+_WARNINGS = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argument, 3 where --only left later days stale.
     """
     options = _parser().parse_args(arguments)
+    # As with python -m and Dagster's own commands, so that SOURCE=python:... finds a module beside the settings.
+    sys.path.insert(0, str(Path.cwd()))
     try:
         code: int = options.run(options)
     except SettingError as error:
@@ -127,11 +130,14 @@ def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:
 
 def _range(options: argparse.Namespace, settings: Settings) -> tuple[dt.date, dt.date]:
     """--from and --to, or START and END; raises SettingError where they are no range within those."""
-    start = _date(options.start, "--from") if options.start else settings.start
-    end = _date(options.end, "--to") if options.end else settings.end_date()
+    from feature_assets.settings import parse_date
+
+    start = parse_date("--from", options.start) if options.start else settings.start
+    end = parse_date("--to", options.end) if options.end else settings.end_date()
     if not settings.start <= start < end <= settings.end_date():
         raise SettingError(
-            f"--from {start} --to {end} is no range within START_DATE {settings.start} and END_DATE {settings.end_date()}."
+            f"--from {start} --to {end} is no range within START_DATE {settings.start} and {settings.end_date()}, the "
+            "date after the last that there can be: END_DATE, or today."
         )
     return start, end
 
@@ -197,17 +203,14 @@ def _summarize(settings: Settings, result: BuildResult, start: dt.date, end: dt.
     for name, file in (("manifest", MANIFEST_FILE), ("report", REPORT_FILE)):
         print(f"{name:<10}{store.path(file) if store.exists(file) else 'not built'}")
     print(f"time      {seconds:.1f} s")
+    for warning in result.warnings[:_WARNINGS]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if len(result.warnings) > _WARNINGS:
+        print(f"warning: and {len(result.warnings) - _WARNINGS} more; `feature-assets status` shows all", file=sys.stderr)
     for partition in result.left_stale:
         print(f"left stale: {partition}")
     for error in result.errors:
         print(f"\nFAILED {error}", file=sys.stderr)
-
-
-def _date(text: str, name: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise SettingError(f"{name}: {text!r} is no date of the form YYYY-MM-DD.") from None
 
 
 def _complain(text: str, code: int) -> int:

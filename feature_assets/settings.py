@@ -36,8 +36,8 @@ _DEFAULTS = {
     "START_DATE": "",
     "END_DATE": "",
     "SPLITS": "",
-    "EMBARGO_MINUTES": "0",
-    "WALK_FORWARD_FOLDS": "1",
+    "EMBARGO_MINUTES": "",
+    "WALK_FORWARD_FOLDS": "",
     "OPTIONAL_GROUPS": "liquidations",
     "ALLOW_INCOMPLETE_DAYS": "false",
     "GAPS": "bridge",
@@ -90,11 +90,11 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
     values = {**_DEFAULTS, **_from_toml(folder / TOML_FILE)}
     values |= {name: environment[PREFIX + name] for name in _DEFAULTS if environment.get(PREFIX + name, "") != ""}
 
-    start = _date("START_DATE", values["START_DATE"]) if values["START_DATE"] else _DEMO_START
+    start = parse_date("START_DATE", values["START_DATE"]) if values["START_DATE"] else _DEMO_START
     if values["END_DATE"] == "yesterday":
         end = None
     elif values["END_DATE"]:
-        end = _date("END_DATE", values["END_DATE"])
+        end = parse_date("END_DATE", values["END_DATE"])
     else:
         end = start + dt.timedelta(days=_DEMO_DAYS)
     if end is not None and end <= start:
@@ -105,11 +105,7 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
         symbols=_symbols(values["SYMBOLS"]),
         start=start,
         end=end,
-        splits=SplitManifest(
-            _splits(values, folder),
-            _integer("EMBARGO_MINUTES", values["EMBARGO_MINUTES"], least=0),
-            _integer("WALK_FORWARD_FOLDS", values["WALK_FORWARD_FOLDS"], least=1),
-        ),
+        splits=_split_manifest(values, folder),
         options=FeatureOptions(
             optional_groups=_groups(values["OPTIONAL_GROUPS"]),
             allow_incomplete_days=_boolean("ALLOW_INCOMPLETE_DAYS", values["ALLOW_INCOMPLETE_DAYS"]),
@@ -141,13 +137,18 @@ def _root(text: str, folder: Path) -> str:
     """A URL as it is, a folder as its full path. The URL itself is not in the messages: it may hold a secret."""
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return str(_path("ROOT", text, folder).resolve())
+        path = _path("ROOT", text, folder).resolve()
+        if path.exists() and not path.is_dir():
+            raise SettingError(f"ROOT: {path} is a file; expected a folder or a URL.")
+        return str(path)
     if scheme not in _ROOT_SCHEMES:
         raise SettingError(
             f"ROOT: a URL of kind {scheme}:// is not known; expected a folder or one of {', '.join(_ROOT_SCHEMES)}."
         )
     if "@" in rest:
         raise SettingError("ROOT: the URL holds credentials; give them by the environment, e.g. AWS_ACCESS_KEY_ID.")
+    if not rest.strip("/") or (scheme == "file" and not rest.startswith("/")):
+        raise SettingError(f"ROOT: the {scheme}:// URL is not well formed; expected e.g. s3://bucket/prefix or file:///folder.")
     return text
 
 
@@ -158,7 +159,7 @@ def _path(name: str, text: str, folder: Path) -> Path:
         raise SettingError(f"{name}: {text!r} names no folder: {error}.") from error
 
 
-def _date(name: str, text: str) -> dt.date:
+def parse_date(name: str, text: str) -> dt.date:
     # Dates are computed with; the last year of the calendar has no room after it.
     if re.fullmatch(r"(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", text):
         with contextlib.suppress(ValueError):
@@ -203,7 +204,7 @@ def _symbols(text: str) -> tuple[Symbol, ...]:
         begin, dots, end = life.partition("..")
         if colon and not dots:
             raise SettingError(f"SYMBOLS: {part!r} has no lifetime of the form {name}:2020-08-01..2022-05-13.")
-        symbol = Symbol(name, _date("SYMBOLS", begin) if begin else None, _date("SYMBOLS", end) if end else None)
+        symbol = Symbol(name, parse_date("SYMBOLS", begin) if begin else None, parse_date("SYMBOLS", end) if end else None)
         if symbol.begin and symbol.end and symbol.begin >= symbol.end:
             raise SettingError(f"SYMBOLS: the lifetime of {part!r} is empty; its end is the date after the last.")
         symbols.append(symbol)
@@ -215,15 +216,29 @@ def _symbols(text: str) -> tuple[Symbol, ...]:
     return tuple(sorted(symbols, key=lambda symbol: symbol.name))
 
 
-def _splits(values: Mapping[str, str], folder: Path) -> list[Split]:
+def _split_manifest(values: Mapping[str, str], folder: Path) -> SplitManifest:
+    """The splits with their embargo and folds, which a split manifest's file may hold, too."""
+    splits, in_file = _splits(values, folder)
+    numbers = []
+    for name, least in (("EMBARGO_MINUTES", 0), ("WALK_FORWARD_FOLDS", 1)):
+        text, filed = values[name], str(in_file.get(name.lower(), ""))
+        if text and filed and text != filed:
+            raise SettingError(f"{name}: {text} is set, the file of SPLITS says {filed}; leave one out.")
+        numbers.append(_integer(name, text or filed or str(least), least))
+    return SplitManifest(splits, *numbers)
+
+
+def _splits(values: Mapping[str, str], folder: Path) -> tuple[list[Split], Mapping[str, object]]:
+    """The splits and, where they are a file's, what else it holds."""
     text = values["SPLITS"]
     if not text:
         demo = not values["START_DATE"] and not values["END_DATE"]
-        return parse_splits(_DEMO_SPLITS) if demo else []
+        return (parse_splits(_DEMO_SPLITS) if demo else []), {}
     if not text.startswith("file:"):
-        return parse_splits(text)
+        return parse_splits(text), {}
     path = _path("SPLITS", text.removeprefix("file:"), folder)
     try:
-        return splits_from_json(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return splits_from_json(value), value
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SettingError(f"SPLITS: {path} is not readable as a split manifest: {error}.") from error

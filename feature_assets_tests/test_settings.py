@@ -252,7 +252,11 @@ WRONG = [
     ("EMBARGO_MINUTES", "1.5", "EMBARGO_MINUTES: '1.5' is no whole number of at least 0."),
     ("WALK_FORWARD_FOLDS", "0", "WALK_FORWARD_FOLDS: '0' is no whole number of at least 1."),
     ("WALK_FORWARD_FOLDS", "two", "WALK_FORWARD_FOLDS: 'two' is no whole number of at least 1."),
-    ("WALK_FORWARD_FOLDS", "4321", "WALK_FORWARD_FOLDS=4321: fold 1 of FIT has 0 minutes, not more than EMBARGO_MINUTES=0"),
+    (
+        "WALK_FORWARD_FOLDS",
+        "4321",
+        "WALK_FORWARD_FOLDS=4321: FIT has 4320 minutes before its EMBARGO_MINUTES=0; take fewer folds.",
+    ),
     (
         "OPTIONAL_GROUPS",
         "quotes,trades",
@@ -400,3 +404,23 @@ def test_a_root_url_of_no_known_kind_stops_the_code_location_from_loading_and_it
     with pytest.raises(SettingError, match=r"^ROOT: ") as caught:
         make_definitions(_load(tmp_path, ROOT="nonsense://key:secret@bucket/x"))
     assert "secret" not in str(caught.value)
+
+
+def test_a_split_manifests_own_embargo_and_folds_hold_unless_others_are_set(tmp_path):
+    stored = _load(tmp_path, EMBARGO_MINUTES="60", WALK_FORWARD_FOLDS="3").splits.to_json()
+    (tmp_path / "splits.json").write_bytes(stored)
+    assert _load(tmp_path, SPLITS="file:splits.json").splits.to_json() == stored
+    with pytest.raises(SettingError, match="EMBARGO_MINUTES: 30 is set, the file of SPLITS says 60; leave one out"):
+        _load(tmp_path, SPLITS="file:splits.json", EMBARGO_MINUTES="30")
+
+
+@pytest.mark.parametrize("url", ["file://relative/store", "s3://", "gs:///"])
+def test_a_root_url_that_is_not_well_formed_is_a_wrong_setting(tmp_path, url):
+    with pytest.raises(SettingError, match=r"ROOT: the .* URL is not well formed"):
+        _load(tmp_path, ROOT=url)
+
+
+def test_a_root_that_is_a_file_is_a_wrong_setting(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(SettingError, match=r"ROOT: .*store is a file; expected a folder or a URL"):
+        _load(tmp_path, ROOT="store")

@@ -8,14 +8,14 @@ test_events.py pins that behaviour. No postponed annotations here: Dagster reads
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from feature_assets.checks import checks_of
 from feature_assets.dataset.keys import Key
-from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
+from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published
 from feature_assets.dataset.store import Store
 from feature_assets.dataset.tables import Footer
 from feature_assets.market.sources import Source
@@ -24,7 +24,11 @@ from feature_assets.resources import SourceResource, StoreResource
 PROGRESS = logging.getLogger("feature_assets.progress")
 """A record a finished partition, for whoever shows progress; its args are (asset, done, all)."""
 
-_NAMED = 20
+LEFT = logging.getLogger("feature_assets.left")
+"""A warning a partition that there is nothing to build of yet, beside the one in the run's own log."""
+LEFT.propagate = False
+
+_IN_FULL = 20
 
 Build = Callable[[Store, Source, list[Key]], Iterator[Outcome]]
 
@@ -46,6 +50,8 @@ def partitioned_asset(spec: dg.AssetSpec, build: Build) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, source: SourceResource, store: StoreResource) -> Iterator[Any]:
         _stand_alone(context, spec.key)
         keys = [Key.parse(key) for key in context.partition_keys]
+        if not keys:
+            raise dg.Failure(f"{asset}: the range holds no partition; its first key must not come after its last.")
         bars = source.open()
         yield from _events(context, spec, build(store.open(bars), bars.source, keys), len(keys))
 
@@ -69,36 +75,38 @@ def evaluation(asset: str, check: Check, key: Key | None) -> dg.AssetCheckEvalua
 def _events(context: dg.AssetExecutionContext, spec: dg.AssetSpec, outcomes: Iterable[Outcome], total: int) -> Iterator[Any]:
     asset = spec.key.to_user_string()
     pointers = _event_pointers(context, spec)
-    failed: list[str] = []
+    failed: dict[Key, str] = {}
     for done, outcome in enumerate(outcomes, start=1):
         PROGRESS.info("%s %d/%d", asset, done, total)
         if isinstance(outcome, Left):
             context.log.warning(outcome.reason)
+            LEFT.warning("%s", outcome.reason)
         elif isinstance(outcome, Blocked):
-            context.log.error(outcome.reason)
-            failed.append(outcome.reason)
+            failed[outcome.key] = outcome.reason
         else:
             for check in outcome.checks:
                 yield evaluation(asset, check, outcome.key)
             if isinstance(outcome, Published):
                 yield _materialization(spec, outcome, pointers)
             else:
-                failed.append(_refused_text(outcome))
+                failed[outcome.key] = f"{outcome.reason} (the rejected table and its marker are under quarantine/)"
+        if outcome.key in failed:
+            context.log.error(failed[outcome.key])
     if failed:
         raise failure(asset, failed)
     for check_spec in checks_of(asset):
         yield dg.Output(None, output_name=f"{asset}_{check_spec.name}")
 
 
-def failure(asset: str, reasons: Sequence[str]) -> dg.Failure:
-    """The failure that ends a run, naming the refused and blocked partitions. Retrying would not help."""
-    more = f"\n... and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    text = "\n".join(reasons[:_NAMED])
-    return dg.Failure(f"{asset}: {len(reasons)} partition(s) not published.\n{text}{more}", allow_retries=False)
+def failure(asset: str, reasons: Mapping[Key, str]) -> dg.Failure:
+    """The failure that ends a run, naming the refused and blocked partitions. Retrying would not help.
 
-
-def _refused_text(outcome: Refused) -> str:
-    return f"{outcome.reason} (the rejected table and its marker are under quarantine/)"
+    The first are told in full; the run's log tells the others.
+    """
+    keys = list(reasons)
+    text = "\n".join([reasons[key] for key in keys[:_IN_FULL]])
+    more = f"\nand {', '.join(map(str, keys[_IN_FULL:]))}" if keys[_IN_FULL:] else ""
+    return dg.Failure(f"{asset}: {len(keys)} partition(s) not published.\n{text}{more}", allow_retries=False)
 
 
 def _event_pointers(context: dg.AssetExecutionContext, spec: dg.AssetSpec) -> dict[str, str]:

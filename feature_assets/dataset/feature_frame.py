@@ -72,7 +72,7 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
     inputs = {SPLIT_MANIFEST: splits_hash, **hashes}
     leaks = split_leaks(table, FRAME_SCHEMA, manifest)
     checks = (
-        Check(NO_SPLIT_LEAK, not leaks, f"{key}: {' '.join(leaks) or f'{table.num_rows} rows lie in their split and fold.'}"),
+        _no_split_leak(key, table, leaks),
         _complete(key, stats),
     )
     if leaks:
@@ -109,6 +109,11 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
         "feature_version": pa.array([FEATURE_VERSION] * rows.num_rows, type=pa.string()),
     }
     return pa.table([columns[name] if name in columns else rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
+
+
+def _no_split_leak(key: Key, table: pa.Table, leaks: list[str]) -> Check:
+    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold."
+    return Check(NO_SPLIT_LEAK, not leaks, f"{key}: {message}", details={"offending": leaks} if leaks else {})
 
 
 def _complete(key: Key, stats: dict[Key, dict[str, int]]) -> Check:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.keys import Key, dates
 from feature_assets.dataset.outcomes import Check
-from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, Store, sha256
+from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, SYMBOL_FEATURES, Store, sha256
+from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.errors import FeatureAssetsError, MissingInputError
 from feature_assets.features.catalogue import (
@@ -50,7 +51,11 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
     entries, footers, broken = [], [], []
     for key in keys:
-        entry, footer, wrong = _partition(store, key)
+        try:
+            entry, footer, wrong = _partition(store, key)
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            broken.append(f"feature_frame {key} is not readable: {error}. Build it again.")
+            continue
         entries.append(entry)
         footers.append(footer)
         broken += wrong
@@ -58,9 +63,10 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
         broken.append("the dates were built with different split manifests; build the range again.")
     if len({footer.code_version for footer in footers} | {frame_code_version()}) > 1:
         broken.append("the dates were built by different code or feature versions; build the range again.")
+    broken += _of_other_code(store, settings, footers)
     manifest = _manifest(settings, entries, footers)
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
-    check = Check(MATCHES_STORE, not broken, message)
+    check = Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
     if broken:
         store.refuse(FEATURE_MANIFEST, None, {"check": MATCHES_STORE, "reason": message}, None)
         return manifest, check
@@ -88,6 +94,16 @@ def _partition(store: Store, key: Key) -> tuple[dict[str, Any], Footer, list[str
     return entry, footer, broken
 
 
+def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) -> list[str]:
+    """The symbol features behind the frames that another feature code, or other options, made than there are now."""
+    version = features_code_version(settings.options)
+    names = [name for footer in footers for name in footer.inputs if name.startswith(f"{SYMBOL_FEATURES}/")]
+    found = {name: store.footer(SYMBOL_FEATURES, Key.parse(name.partition("/")[2])) for name in names}
+    other = [name for name, footer in found.items() if footer and footer.code_version != version]
+    named = f"{', '.join(other[:5])}{' and others' if len(other) > 5 else ''}"
+    return [f"{named}: made by other feature code or options than {version}; build the range again."] if other else []
+
+
 def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer]) -> dict[str, Any]:
     counts = row_counts(footers)
     by_flag: Counter[str] = Counter()
@@ -96,6 +112,11 @@ def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Se
             by_flag[flag] += rows
     total = sum(by_flag.values())
     available = sum(_each(footers, "available", but=VALIDATION_LOCKED).values())
+    unlocked = [
+        footer
+        for entry, footer in zip(entries, footers, strict=True)
+        if not settings.splits.touches(VALIDATION_LOCKED, dt.date.fromisoformat(entry["date"]))
+    ]
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
     return {
@@ -109,10 +130,10 @@ def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Se
         "feature_schema_hash": feature_schema_hash(),
         "data_hash_sha256": digest.hexdigest(),
         "liquidation_available_share": available / total if total else 0.0,
-        "rows_dropped_with_incomplete_days": sum(_each(footers, "dropped").values()),
-        "rows_bridging_gaps": sum(_each(footers, "bridging").values()),
-        "lookahead_partitions": sum(1 for f in footers for name, rows in f.stats.items() if name.startswith("proven/") and rows),
-        "lookahead_rows_compared": sum(_each(footers, "proven").values()),
+        "rows_dropped_with_incomplete_days": sum(_each(unlocked, "dropped").values()),
+        "rows_bridging_gaps": sum(_each(unlocked, "bridging").values()),
+        "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
+        "lookahead_rows_compared": sum(_each(unlocked, "proven").values()),
         "split_coverage": split_coverage(footers),
         "missing_dates": [str(d) for d in dates(settings.start, settings.end_date()) if str(d) not in present],
         "partitions": list(entries),

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
-from feature_assets.dataset.replay import replay_code_version
+from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
 from feature_assets.dataset.store import REPLAY, Store
 from feature_assets.errors import MissingInputError, RefusedInputError, SourceError, StaleInputError, StoreError
 from feature_assets.features.catalogue import LOOKBACK_DAYS
@@ -19,36 +19,45 @@ def symbol_dates(settings: Settings, start: dt.date, end: dt.date) -> list[Key]:
     return [Key(date, symbol) for date in dates(start, end) for symbol in settings.members(date)]
 
 
-def look_back_replay(store: Store, source: Source, settings: Settings, start: dt.date) -> list[Key]:
-    """The replay of the LOOKBACK_DAYS before `start`, of the members of `start`, that is missing, refused, or from other
-    raw data or code than there is now.
+def look_back_keys(keys: Sequence[Key]) -> list[Key]:
+    """The replay that the features of `keys` may look back to, without `keys` themselves.
+
+    A symbol that joins in the middle of a range has look-back days of its own, which are absent.
     """
+    own = set(keys)
+    back = {Key(key.date - days * ONE_DAY, key.symbol) for key in own for days in range(1, LOOKBACK_DAYS + 1)}
+    return sorted(back - own, key=str)
+
+
+def outdated_replay(store: Store, source: Source, settings: Settings, keys: Sequence[Key]) -> list[Key]:
+    """Those of `keys` whose replay is missing, refused, or from other raw data or code than there is now."""
     version = replay_code_version(source)
-    wanted = [Key(d, symbol) for d in dates(start - LOOKBACK_DAYS * ONE_DAY, start) for symbol in settings.members(start)]
-    return [key for key in wanted if _is_outdated(store, source, version, key)]
+    return [key for key in keys if _is_outdated(store, source, settings, version, key)]
 
 
-def _is_outdated(store: Store, source: Source, version: str, key: Key) -> bool:
-    assert key.symbol is not None
+def _is_outdated(store: Store, source: Source, settings: Settings, version: str, key: Key) -> bool:
     if store.refusal(REPLAY, key):
         return True
     try:
         footer = store.footer(REPLAY, key)
         if footer is None or footer.code_version != version:
             return True
-        return footer.inputs["source"] != source.fingerprint(key.symbol, key.date)
+        return footer.inputs["source"] != replay_fingerprint(source, settings, key)
     except (StoreError, SourceError):
         return True
 
 
-def stale(store: Store, asset: str, keys: Iterable[Key]) -> list[Key]:
-    """Those of the published partitions `keys` of an asset that were built from other inputs than there are now."""
-    return [key for key in keys if is_stale(store, asset, key)]
+def stale(store: Store, asset: str, keys: Iterable[Key], code_version: str) -> list[Key]:
+    """Those of the published partitions `keys` of an asset that other inputs or other code made than there are now."""
+    return [key for key in keys if _is_stale(store, asset, key, code_version)]
 
 
-def is_stale(store: Store, asset: str, key: Key) -> bool:
-    """Whether a published partition's inputs have changed since; refused or missing ones are not for a build to mend."""
+def _is_stale(store: Store, asset: str, key: Key, code_version: str) -> bool:
+    """Whether a published partition is to be built again; refused or missing inputs are not for a build to mend."""
     try:
+        footer = store.footer(asset, key)
+        if footer is not None and footer.code_version != code_version:
+            return True
         store.input_hash(f"{asset}/{key}")
     except (StaleInputError, StoreError):
         return True

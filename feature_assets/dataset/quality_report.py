@@ -13,6 +13,7 @@ from feature_assets.dataset.feature_manifest import manifest_keys, read_manifest
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.store import FEATURE_FRAME, QUALITY_REPORT, Store
+from feature_assets.errors import StaleInputError
 from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
@@ -29,9 +30,10 @@ _GROUP_BYTES = 8 << 20
 def build_quality_report(store: Store) -> tuple[str, Check]:
     """Write the report of the dates that the manifest names; gives its text and the check `drift`, which never fails.
 
-    Raises MissingInputError where there is no manifest.
+    Raises MissingInputError where there is no manifest, and StaleInputError where it is not of the frames there are.
     """
     manifest = read_manifest(store)
+    _refuse_stale(store, manifest)
     figures = frame_statistics(store, manifest_keys(manifest))
     text = render(manifest, figures, _leakage(manifest), _missing(manifest))
     store.write_bytes(REPORT_FILE, text.encode())
@@ -86,6 +88,15 @@ class _Groups:
 
 def _read(store: Store, keys: Sequence[Key], columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables([store.read_table(FEATURE_FRAME, key, columns) for key in keys])
+
+
+def _refuse_stale(store: Store, manifest: Mapping[str, Any]) -> None:
+    named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
+    for date in sorted({*named, *map(str, store.keys(FEATURE_FRAME))}):
+        name = f"{FEATURE_FRAME}/{date}"
+        built_from, now = named.get(date, "no such date"), store.input_hash(name)
+        if built_from != now:
+            raise StaleInputError(f"feature_manifest is stale: it names {name} {built_from}, which is {now} now. Build it again.")
 
 
 def _leakage(manifest: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from feature_assets.market.sources.base import Availability
 from feature_assets.settings import Settings
 
 SOUND_REPLAY = "sound_replay"
+_NO_MEMBER = "no member"
 
 _Answer: TypeAlias = pa.Table | Availability | SourceError
 
@@ -33,6 +34,13 @@ _Answer: TypeAlias = pa.Table | Availability | SourceError
 def replay_code_version(source: Source) -> str:
     """Of the bars' contract and the module that the source is written in."""
     return code_version(market, elementary, sys.modules[type(source).__module__])
+
+
+def replay_fingerprint(source: Source, settings: Settings, key: Key) -> str:
+    """What the replay of a key is made of; a date on which the symbol is no member is none of the source's."""
+    if key.symbol is None or key.symbol not in settings.members(key.date):
+        return _NO_MEMBER
+    return source.fingerprint(key.symbol, key.date)
 
 
 def build_replay(store: Store, source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
@@ -65,9 +73,8 @@ def _build_day(store: Store, source: Source, settings: Settings, key: Key, answe
     started = time.perf_counter()
     if answer is NOT_YET:
         return Left(key, f"replay {key} is not published yet; it is asked for again.")
-    assert key.symbol is not None
     try:
-        fingerprint = source.fingerprint(key.symbol, key.date)
+        fingerprint = replay_fingerprint(source, settings, key)
     except SourceError as error:
         answer = error
     if isinstance(answer, SourceError):

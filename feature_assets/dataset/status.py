@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
-from feature_assets.dataset.replay import replay_code_version
+from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
 from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SYMBOL_FEATURES, Store
 from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer
@@ -98,9 +98,9 @@ class _Reader:
         """Why a partition whose inputs are unchanged should be built again all the same; empty where it should not."""
         if footer.code_version != self._versions[asset]:
             return f"built by code version {footer.code_version}, which is {self._versions[asset]} now"
-        if asset == REPLAY and key.symbol is not None:
+        if asset == REPLAY:
             try:
-                fingerprint = self._source.fingerprint(key.symbol, key.date)
+                fingerprint = replay_fingerprint(self._source, self._settings, key)
             except SourceError as error:
                 return f"its source cannot be read: {error}"
             return "" if fingerprint == footer.inputs["source"] else "the source's data have changed"

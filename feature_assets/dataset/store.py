@@ -37,7 +37,11 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = _without_secrets(root)
         if "://" in root:
-            self._files, base = pafs.FileSystem.from_uri(root)
+            try:
+                self._files, base = pafs.FileSystem.from_uri(root)
+            except (pa.ArrowException, OSError, ValueError):
+                # Arrow's message shows the whole URL.
+                raise StoreError(f"ROOT: {self.root} cannot be opened; expected e.g. s3://bucket/prefix.") from None
         else:
             self._files, base = pafs.LocalFileSystem(), root
         self._base = base.rstrip("/")

@@ -163,7 +163,7 @@ def _publish(
 def _finite_values(key: Key, table: pa.Table, options: FeatureOptions) -> Check:
     broken = not_finite(table, options.optional_groups)
     message = f"{key}: {' '.join(broken)}" if broken else f"{key}: {table.num_rows} rows finite and in bounds."
-    return Check(FINITE_VALUES, not broken, message)
+    return Check(FINITE_VALUES, not broken, message, details={"offending": broken} if broken else {})
 
 
 def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOptions) -> Check:
@@ -173,4 +173,9 @@ def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOption
     cut = cut_of(str(key), day.table.num_rows)
     found = look_ahead(window, first, day.table, cut, options)
     message = found or f"all {cut + 1} rows up to {day.table['event_time'][cut]} are bit-equal without the rows after it."
-    return Check(NO_LOOKAHEAD, found is None, f"{key}: {message}", details={"cut_row": cut, "rows_compared": cut + 1})
+    return Check(
+        NO_LOOKAHEAD,
+        found is None,
+        f"{key}: {message}",
+        details={"cut_row": cut, "rows_compared": cut + 1} | ({"offending": [found]} if found else {}),
+    )

@@ -160,7 +160,8 @@ def _batch(bars: Bars, days: Sequence[dt.date], options: FeatureOptions) -> Iter
     times = bars["event_time"]
     first = _row_at(times, market.day_start_ms(days[0]))
     table = feature_table(bars, first, options)
-    bridging = _rows_since_gap(times)[first:] < LOOKBACK_ROWS
+    # With the gaps restarted no value comes from such a window.
+    bridging = (_rows_since_gap(times)[first:] < LOOKBACK_ROWS) & (options.gaps == "bridge")
     for day in days:
         start = market.day_start_ms(day)
         rows = slice(_row_at(times, start) - first, _row_at(times, start + DAY_MS) - first)

@@ -107,6 +107,11 @@ class SplitManifest:
 
     def _folds(self, start: int, end: int) -> list[Segment]:
         minutes, folds = (end - start) // MINUTE_MS, self.walk_forward_folds
+        if folds > minutes:
+            raise SettingError(
+                f"WALK_FORWARD_FOLDS={folds}: FIT has {minutes} minutes before its EMBARGO_MINUTES={self.embargo_minutes}; "
+                "take fewer folds."
+            )
         bounds = [start + (i * minutes // folds) * MINUTE_MS for i in range(folds + 1)]
         segments = []
         for number, (begin, stop) in enumerate(pairwise(bounds), start=1):
@@ -129,6 +134,12 @@ class SplitManifest:
             folds[inside] = segment.fold
         return split_ids, folds
 
+    def touches(self, split_id: str, day: dt.date) -> bool:
+        """Whether any minute of a UTC day lies in a split."""
+        start = dt.datetime.combine(day, dt.time(), dt.UTC)
+        end = start + dt.timedelta(days=1)
+        return any(s.split_id == split_id and s.start < end and start < s.end for s in self.splits)
+
     def to_json(self) -> bytes:
         """split_manifest.json: the reference's `splits` with the embargo and the folds beside them."""
         value = {
@@ -140,8 +151,13 @@ class SplitManifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> SplitManifest:
-        value = json.loads(data)
-        return cls(splits_from_json(value), value["embargo_minutes"], value["walk_forward_folds"])
+        """The manifest that to_json wrote; raises SettingError where it is another."""
+        try:
+            value = json.loads(data)
+            embargo, folds = value["embargo_minutes"], value["walk_forward_folds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingError(f"the stored split manifest is not readable ({error!r}); materialize split_manifest.") from error
+        return cls(splits_from_json(value), embargo, folds)
 
 
 def splits_from_json(value: Any) -> list[Split]:

@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 
 from feature_assets.assets.events import failure
-from feature_assets_tests.support.graph import Graph
+from feature_assets.dataset.keys import Key
+from feature_assets_tests.support.graph import Graph, failure_text
 
 KEYS = [f"2026-02-0{day}|{symbol}" for day in (1, 2) for symbol in ("BTCUSDT", "ETHUSDT")]
 
@@ -65,7 +66,13 @@ def test_partitions_end_the_day_before_end_date_and_begin_a_week_before_start_fo
     assert partitions.feature_frame.get_partition_keys() == ["2026-02-01", "2026-02-02", "2026-02-03"]
 
 
-def test_a_failure_names_at_most_twenty_partitions_and_counts_the_rest():
-    text = failure("replay", [f"reason {number}" for number in range(25)]).description
-    assert text.startswith("replay: 25 partition(s) not published.\nreason 0\n")
-    assert text.endswith("reason 19\n... and 5 more")
+def test_a_failure_tells_twenty_partitions_in_full_and_names_them_all():
+    keys = [Key.parse(f"2026-02-{day:02d}|BTCUSDT") for day in range(1, 23)]
+    text = failure("replay", {key: f"reason of {key}" for key in keys}).description
+    assert text.startswith("replay: 22 partition(s) not published.\nreason of 2026-02-01|BTCUSDT\n")
+    assert text.endswith("reason of 2026-02-20|BTCUSDT\nand 2026-02-21|BTCUSDT, 2026-02-22|BTCUSDT")
+
+
+def test_a_reversed_range_fails_instead_of_building_nothing(graph):
+    result = graph.materialize("replay", KEYS[-1], KEYS[0])
+    assert "replay: the range holds no partition" in failure_text(result)

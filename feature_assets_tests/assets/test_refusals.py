@@ -303,3 +303,80 @@ def test_a_truncated_replay_file_fails_every_day_naming_the_file(tmp_path, sound
     assert not result.success
     assert "cannot be read: replay.parquet: not readable as Parquet" in failure_text(result)
     assert graph.materialized("replay") == []
+
+
+def test_features_of_two_options_fail_matches_store_until_the_range_is_built(tmp_path, sound):
+    graph = parquet_graph(tmp_path, sound)
+    graph.build()
+    graph.variables["GAPS"] = "restart"
+    text = failure_text(graph.materialize("feature_manifest"))
+    assert f"symbol_features/{key(0)}" in text
+    assert "made by other feature code or options" in text
+    # Neighbours within the look-back's reach of what is built are mended with it.
+    assert not graph.build(day(0), day(1)).errors
+    assert graph.materialize("feature_manifest").success
+
+
+def test_a_report_on_other_frames_than_the_manifest_names_is_refused_as_stale(tmp_path, sound):
+    graph = parquet_graph(tmp_path, sound)
+    graph.build()
+    graph.variables["SPLITS"] = f"FIT:{day(0)}..{day(3)}"
+    assert graph.materialize("split_manifest,feature_frame", day(0), day(5)).success
+    text = failure_text(graph.materialize("quality_report"))
+    assert f"feature_manifest is stale: it names feature_frame/{day(0)}" in text
+
+
+def test_a_symbol_that_joins_in_the_middle_of_a_range_is_built_with_it(tmp_path, sound):
+    both = pd.concat([sound, days("ETHUSDT", 6)])
+    graph = parquet_graph(tmp_path, both, SYMBOLS=f"BTCUSDT,ETHUSDT:{day(2)}..{day(5)}")
+    assert not graph.build().errors
+    counts = graph.frame().groupby("symbol").size().to_dict()
+    assert counts == {"BTCUSDT": 6 * 1440, "ETHUSDT": 3 * 1440}
+    # Nothing before its lifetime is read: its first day is warm-up.
+    first = graph.frame().query("symbol == 'ETHUSDT'")["data_quality_flag"].iloc[:1439]
+    assert set(first) == {"WARMUP"}
+
+
+def test_a_longer_lifetime_gives_the_bytes_that_it_would_have_given_from_the_start(tmp_path, sound):
+    graph = parquet_graph(tmp_path, sound, SYMBOLS=f"BTCUSDT:{day(2)}..")
+    assert not graph.build(day(2), day(4)).errors
+    graph.variables["SYMBOLS"] = "BTCUSDT"
+    assert not graph.build(day(2), day(4)).errors
+    (tmp_path / "fresh").mkdir()
+    fresh = parquet_graph(tmp_path / "fresh", sound)
+    fresh.build(day(2), day(4))
+    assert graph.frame().equals(fresh.frame())
+
+
+def test_a_build_tells_what_it_left_unbuilt_and_what_was_warned_about(tmp_path, sound):
+    holed = sound[sound["event_time"].dt.day != START.day + 2]
+    graph = parquet_graph(tmp_path, holed, END_DATE=day(7))
+    warnings = "\n".join(graph.build().warnings)
+    assert f"sound_replay {key(2)} is absent: the source has no bars" in warnings
+    assert f"complete {day(3)}: rows whose window runs across missing minutes" in warnings
+    assert f"replay {key(6)} is not published yet; it is asked for again." in warnings
+    assert f"feature_frame {day(6)} is left unbuilt: no replay yet of {key(6)}." in warnings
+
+
+def test_restarted_gaps_bridge_nothing(tmp_path, sound):
+    short = sound.drop(index=range(2 * 1440 + 100, 2 * 1440 + 110))
+    graph = parquet_graph(tmp_path, short, ALLOW_INCOMPLETE_DAYS="true", GAPS="restart")
+    graph.build()
+    assert graph.store.footer("symbol_features", Key.parse(key(2))).stats["rows_bridging_gaps"] == 0
+    bridge = parquet_graph(tmp_path, short, ALLOW_INCOMPLETE_DAYS="true")
+    bridge.build()
+    assert bridge.store.footer("symbol_features", Key.parse(key(2))).stats["rows_bridging_gaps"] == 1440 - 110
+
+
+def test_a_failed_check_has_the_offending_rows_in_its_metadata(tmp_path, sound):
+    graph = parquet_graph(tmp_path, spoil(sound, 2))
+    (check,) = graph.materialize("replay", key(2)).get_asset_check_evaluations()
+    assert check.metadata["volume >= 0"].value == [1, "row 600 at 2025-03-05 10:00:00+00:00 (volume=-1.0)"]
+    sound_graph = parquet_graph(tmp_path, sound)
+    sound_graph.build()
+    sound_graph.materialize("split_manifest")
+    path = tmp_path / "store/feature_frame" / f"date={day(1)}" / "part-0.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    (check,) = sound_graph.materialize("feature_manifest").get_asset_check_evaluations()
+    assert not check.passed
+    assert f"feature_frame {day(1)} is not readable" in check.metadata["offending"].value[0]

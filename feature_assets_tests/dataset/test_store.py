@@ -442,3 +442,14 @@ def test_a_store_shows_its_root_without_secrets_in_paths_and_messages(tmp_path):
 def test_a_secret_with_an_unescaped_slash_is_not_shown_either():
     # Every other AWS secret key holds a slash.
     assert "wJalr" not in _without_secrets("s3://AKIAEXAMPLE:wJalr/K7MDENG@bucket/prefix")
+
+
+def test_a_url_that_cannot_be_opened_is_an_error_that_shows_no_query():
+    with pytest.raises(StoreError, match="ROOT: abfs://x cannot be opened") as caught:
+        Store("abfs://x?account_key=secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_url_is_a_folder(tmp_path):
+    _publish(Store(f"file://{tmp_path}/store"), REPLAY, Key(DAY, "BTCUSDT"), _table(1.0))
+    assert Store(str(tmp_path / "store")).keys(REPLAY) == [Key(DAY, "BTCUSDT")]

@@ -170,11 +170,15 @@ def test_an_answer_that_is_no_table_is_an_error_that_names_symbol_and_day(answer
     assert str(error).startswith("BTCUSDT 2026-02-01: ")
 
 
-def test_an_error_that_is_no_source_error_is_not_swallowed():
-    source = Scripted(lambda start, end: each_day(start, end, lambda day: 1 // 0))
+def test_an_error_that_is_no_source_error_costs_its_day_alone_and_is_named():
+    source = Scripted(lambda start, end: each_day(start, end, lambda day: 1 // (day != FIRST) and NOT_YET))
 
-    with pytest.raises(ZeroDivisionError):
-        list(read_days(source, "BTCUSDT", FIRST, END))
+    answers = [answer for _, answer in read_days(source, "BTCUSDT", FIRST, END)]
+    assert str(answers[0]) == (
+        f"BTCUSDT {FIRST}: the source raised ZeroDivisionError: integer division or modulo by zero; "
+        "expected a SourceError. Mend it."
+    )
+    assert set(answers[1:]) == {NOT_YET}
 
 
 def test_synthetic_is_loaded_with_its_seed_as_identity():

@@ -88,13 +88,13 @@ def _answers(
         answer: pa.Table | Availability | SourceError
         try:
             found, bars = next(days)
-        except SourceError as error:
-            yield day, error
+        except StopIteration:
+            raise SourceError(f"{symbol}: the source ended before {day}; expected every date of {start}..{end}.") from None
+        except Exception as error:  # noqa: BLE001 - a user's code: whatever one day raises must not cost the others
+            yield day, error if isinstance(error, SourceError) else _unexpected(symbol, day, error)
             day += _ONE_DAY
             days = _after_error(days, source, symbol, day, end)
             continue
-        except StopIteration:
-            raise SourceError(f"{symbol}: the source ended before {day}; expected every date of {start}..{end}.") from None
         if found != day:
             raise SourceError(f"{symbol}: the source gave {found} where {day} was due; expected every date in order.")
         if isinstance(bars, Availability):
@@ -109,6 +109,10 @@ def _answers(
                 answer = SourceError(str(error))
         yield day, answer
         day += _ONE_DAY
+
+
+def _unexpected(symbol: str, day: dt.date, error: Exception) -> SourceError:
+    return SourceError(f"{symbol} {day}: the source raised {type(error).__name__}: {error}; expected a SourceError. Mend it.")
 
 
 def _after_error(
