@@ -10,6 +10,7 @@ from feature_assets.assets.feature_frame import feature_frame_asset
 from feature_assets.assets.replay import replay_asset
 from feature_assets.assets.symbol_features import symbol_features_asset
 from feature_assets.assets.whole import feature_manifest_asset, quality_report_asset, split_manifest_asset
+from feature_assets.automation import keep_up_sensor, layer_jobs
 from feature_assets.resources import SourceResource, StoreResource
 from feature_assets.settings import Settings, load_settings
 
@@ -25,6 +26,7 @@ def make_definitions(settings: Settings) -> dg.Definitions:
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
+    jobs = layer_jobs()
     return dg.Definitions(
         assets=[
             replay_asset(settings),
@@ -34,6 +36,8 @@ def _definitions(settings: Settings) -> dg.Definitions:
             feature_manifest_asset(settings),
             quality_report_asset(),
         ],
+        jobs=jobs,
+        sensors=[keep_up_sensor(settings, jobs)],
         resources={
             "source": SourceResource(source=settings.source),
             "store": StoreResource(root=settings.root, symbols=list(settings.symbol_names)),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from feature_assets import splits
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
-from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SYMBOL_FEATURES, Store, sha256
+from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import FeatureAssetsError
@@ -76,7 +76,8 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
         _complete(key, stats),
     )
     if leaks:
-        store.refuse(FEATURE_FRAME, key, {"check": NO_SPLIT_LEAK, "reason": checks[0].message}, table)
+        refusal = Refusal(NO_SPLIT_LEAK, checks[0].message, frame_code_version(), inputs)
+        store.refuse(FEATURE_FRAME, key, refusal, table)
         return Refused(key, checks, checks[0].message)
     footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats))
     size = store.publish(FEATURE_FRAME, key, table, footer)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.keys import Key, dates
 from feature_assets.dataset.outcomes import Check
-from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, SYMBOL_FEATURES, Store, sha256
+from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
 from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.errors import FeatureAssetsError, MissingInputError
@@ -68,7 +68,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
     check = Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
     if broken:
-        store.refuse(FEATURE_MANIFEST, None, {"check": MATCHES_STORE, "reason": message}, None)
+        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, message), None)
         return manifest, check
     store.write_bytes(ORDER_FILE, feature_order_json())
     store.write_bytes(SCHEMA_FILE, feature_schema_json())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
 from feature_assets.dataset.store import REPLAY, Store
-from feature_assets.errors import MissingInputError, RefusedInputError, SourceError, StaleInputError, StoreError
+from feature_assets.errors import MissingInputError, RefusedInputError, StaleInputError, StoreError
 from feature_assets.features.catalogue import LOOKBACK_DAYS
 from feature_assets.market.sources import Source
 from feature_assets.settings import Settings
@@ -43,7 +43,7 @@ def _is_outdated(store: Store, source: Source, settings: Settings, version: str,
         if footer is None or footer.code_version != version:
             return True
         return footer.inputs["source"] != replay_fingerprint(source, settings, key)
-    except (StoreError, SourceError):
+    except StoreError:
         return True
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from feature_assets import elementary
 from feature_assets.dataset.keys import ONE_DAY, Key
 from feature_assets.dataset.outcomes import Check, Left, Outcome, Published, Refused
-from feature_assets.dataset.store import REPLAY, Store
+from feature_assets.dataset.store import REPLAY, Refusal, Store
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import SourceError
@@ -37,10 +37,16 @@ def replay_code_version(source: Source) -> str:
 
 
 def replay_fingerprint(source: Source, settings: Settings, key: Key) -> str:
-    """What the replay of a key is made of; a date on which the symbol is no member is none of the source's."""
+    """What the replay of a key is made of; a date on which the symbol is no member is none of the source's.
+
+    What cannot be read has a fingerprint, too: as long as it stays so, the day is not worth another try.
+    """
     if key.symbol is None or key.symbol not in settings.members(key.date):
         return _NO_MEMBER
-    return source.fingerprint(key.symbol, key.date)
+    try:
+        return source.fingerprint(key.symbol, key.date)
+    except Exception as error:  # noqa: BLE001 - a user's code: one day's fingerprint must not cost the others
+        return f"unreadable: {type(error).__name__}"
 
 
 def build_replay(store: Store, source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
@@ -73,22 +79,18 @@ def _build_day(store: Store, source: Source, settings: Settings, key: Key, answe
     started = time.perf_counter()
     if answer is NOT_YET:
         return Left(key, f"replay {key} is not published yet; it is asked for again.")
-    try:
-        fingerprint = replay_fingerprint(source, settings, key)
-    except SourceError as error:
-        answer = error
+    fingerprint = replay_fingerprint(source, settings, key)
+    made_of = (replay_code_version(source), {"source": fingerprint})
     if isinstance(answer, SourceError):
-        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {answer}"), None)
+        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {answer}"), None)
     table = market.empty_table() if isinstance(answer, Availability) else answer
     if broken := market.violations(table, key.date):
         message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
         offending = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
-        return _refuse(store, key, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
+        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
     minutes = market.distinct_minutes(table)
     unknown_interest = int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)
-    footer = Footer(
-        content_hash(table), replay_code_version(source), {"source": fingerprint}, {"rows": table.num_rows, "minutes": minutes}
-    )
+    footer = Footer(content_hash(table), *made_of, {"rows": table.num_rows, "minutes": minutes})
     size = store.publish(REPLAY, key, table, footer)
     details = {
         "rows": table.num_rows,
@@ -110,6 +112,6 @@ def _completeness(settings: Settings, key: Key, minutes: int) -> Check:
     return Check(SOUND_REPLAY, passed=not inside, message=f"{key} is {what}; every rule holds.", warning=inside)
 
 
-def _refuse(store: Store, key: Key, check: Check, rejected: pa.Table | None) -> Refused:
-    store.refuse(REPLAY, key, {"check": check.name, "reason": check.message}, rejected)
+def _refuse(store: Store, key: Key, made_of: tuple[str, dict[str, str]], check: Check, rejected: pa.Table | None) -> Refused:
+    store.refuse(REPLAY, key, Refusal(check.name, check.message, *made_of), rejected)
     return Refused(key, (check,), check.message)

@@ -17,7 +17,6 @@ from feature_assets.errors import (
     FeatureAssetsError,
     MissingInputError,
     RefusedInputError,
-    SourceError,
     StaleInputError,
     StoreError,
 )
@@ -78,7 +77,7 @@ class _Reader:
 
     def _state(self, asset: str, key: Key, gap: Callable[[Key], str]) -> PartitionState:
         if refusal := self._store.refusal(asset, key):
-            return PartitionState(asset, key, REFUSED, refusal["reason"])
+            return PartitionState(asset, key, REFUSED, refusal.reason)
         try:
             footer = self._store.footer(asset, key)
             if footer is None:
@@ -99,10 +98,7 @@ class _Reader:
         if footer.code_version != self._versions[asset]:
             return f"built by code version {footer.code_version}, which is {self._versions[asset]} now"
         if asset == REPLAY:
-            try:
-                fingerprint = replay_fingerprint(self._source, self._settings, key)
-            except SourceError as error:
-                return f"its source cannot be read: {error}"
+            fingerprint = replay_fingerprint(self._source, self._settings, key)
             return "" if fingerprint == footer.inputs["source"] else "the source's data have changed"
         if asset == FEATURE_FRAME:
             return membership_changed(self._settings, key, footer)

@@ -12,6 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ SPLIT_MANIFEST_FILE = "split/split_manifest.json"
 STORE_FILE = "store.json"
 _WHOLE = "all"
 """The quarantine's name for an asset that has no partitions."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a partition was refused, and what it would have been made of: with others it is worth another try."""
+
+    check: str
+    reason: str
+    code_version: str = ""
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 class Store:
@@ -148,7 +159,7 @@ class Store:
 
     # Refusals
 
-    def refuse(self, asset: str, key: Key | None, reason: dict[str, Any], rejected: pa.Table | None) -> str:
+    def refuse(self, asset: str, key: Key | None, refusal: Refusal, rejected: pa.Table | None) -> str:
         """Keep the rejected table and a marker that stops what is downstream; the last good file stays. Gives its path."""
         folder = self._quarantine(asset, key)
         if rejected is not None:
@@ -156,7 +167,7 @@ class Store:
             self.write_bytes(f"{folder}/rejected.parquet", to_parquet(rejected, footer))
         else:
             self._delete(f"{folder}/rejected.parquet")
-        marker = {"asset": asset, "partition": str(key) if key else None, **reason}
+        marker = {"asset": asset, "partition": str(key) if key else None, **asdict(refusal)}
         self.write_bytes(f"{folder}/REFUSED.json", (json.dumps(marker, indent=2, sort_keys=True) + "\n").encode())
         return self.path(folder)
 
@@ -167,10 +178,13 @@ class Store:
             self._delete(f"{folder}/rejected.parquet")
             self._delete(f"{folder}/REFUSED.json")
 
-    def refusal(self, asset: str, key: Key | None) -> dict[str, Any] | None:
+    def refusal(self, asset: str, key: Key | None) -> Refusal | None:
         """The marker of a partition whose last build was refused, else None."""
         data = self.read_bytes(f"{self._quarantine(asset, key)}/REFUSED.json")
-        return None if data is None else json.loads(data)
+        if data is None:
+            return None
+        marker = json.loads(data)
+        return Refusal(**{name: marker[name] for name in Refusal.__dataclass_fields__})
 
     # Inputs
 
@@ -207,8 +221,7 @@ class Store:
 
     def _refuse_refused(self, asset: str, key: Key) -> None:
         if refusal := self.refusal(asset, key):
-            reason = f"{refusal['check']}: {refusal['reason']}"
-            raise RefusedInputError(f"{asset}/{key} was refused ({reason}). Mend and build it first.")
+            raise RefusedInputError(f"{asset}/{key} was refused ({refusal.check}: {refusal.reason}). Mend and build it first.")
 
     def _refuse_stale(self, asset: str, key: Key, footer: Footer) -> None:
         for upstream, built_from in footer.inputs.items() if asset != REPLAY else ():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from feature_assets import elementary, features
 from feature_assets.dataset.keys import ONE_DAY, Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
-from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Store
+from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Refusal, Store
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import MissingInputError, RefusedInputError, StoreError
@@ -24,6 +25,8 @@ from feature_assets.leakage.lookahead import cut_of, look_ahead
 from feature_assets.market import bars as market
 from feature_assets.market.bars import Bars
 from feature_assets.quality.finite import not_finite
+
+_T = TypeVar("_T")
 
 FINITE_VALUES, NO_LOOKAHEAD = "finite_values", "no_lookahead"
 
@@ -44,6 +47,44 @@ def build_symbol_features(store: Store, options: FeatureOptions, keys: Sequence[
         remaining = iter(group)
         while chunk := list(islice(remaining, _CHUNK)):
             yield from _build_chunk(store, replay, options, chunk)
+
+
+def look_back(key: Key, day: Callable[[dt.date], _T], kept_rows: Callable[[_T], int]) -> dict[dt.date, _T]:
+    """The days that a key's rows read, by date: backwards until LOOKBACK_ROWS rows or LOOKBACK_DAYS, as `day` gives them.
+
+    A day of which nothing is kept reads no other. Raises MissingInputError naming every look-back day that is missing,
+    and whatever else `day` raises.
+    """
+    read = {key.date: day(key.date)}
+    rows, missing = 0, []
+    for back in range(1, LOOKBACK_DAYS + 1):
+        if rows >= LOOKBACK_ROWS or not kept_rows(read[key.date]):
+            break
+        earlier = key.date - back * ONE_DAY
+        try:
+            read[earlier] = day(earlier)
+        except MissingInputError:
+            missing.append(f"{REPLAY}/{Key(earlier, key.symbol)}")
+            continue
+        rows += kept_rows(read[earlier])
+    if missing:
+        raise MissingInputError(f"look-back missing: {', '.join(missing)}; build them first.")
+    return read
+
+
+def look_back_inputs(store: Store, key: Key, options: FeatureOptions) -> dict[str, str]:
+    """The inputs that the features of a key would be built from now, from footers alone; raises what look_back raises."""
+
+    def day(date: dt.date) -> tuple[str, str, int]:
+        name = f"{REPLAY}/{Key(date, key.symbol)}"
+        content = store.input_hash(name)
+        footer = store.footer(REPLAY, Key(date, key.symbol))
+        stats = footer.stats if footer else {"rows": 0, "minutes": 0}
+        whole = options.allow_incomplete_days or stats["minutes"] == market.MINUTES_PER_DAY
+        return name, content, stats["rows"] if whole else 0
+
+    read = look_back(key, day, lambda found: found[2])
+    return {name: content for name, content, _ in read.values()}
 
 
 @dataclass(frozen=True)
@@ -75,26 +116,8 @@ class _Replay:
         return self._days[date]
 
     def read_for(self, date: dt.date) -> dict[dt.date, _Day]:
-        """The day and the look-back days that its rows read, backwards until LOOKBACK_ROWS rows or LOOKBACK_DAYS.
-
-        Raises MissingInputError naming every look-back day that is missing, or RefusedInputError.
-        """
-        read = {date: self.day(date)}
-        rows, missing = 0, []
-        for back in range(1, LOOKBACK_DAYS + 1):
-            if rows >= LOOKBACK_ROWS or read[date].bars is None:
-                break
-            earlier = date - back * ONE_DAY
-            try:
-                read[earlier] = self.day(earlier)
-            except MissingInputError:
-                missing.append(f"{REPLAY}/{Key(earlier, self._symbol)}")
-                continue
-            bars = read[earlier].bars
-            rows += len(bars) if bars else 0
-        if missing:
-            raise MissingInputError(f"look-back missing: {', '.join(missing)}; build them first.")
-        return read
+        """The day and the look-back days that its rows read; raises what look_back raises."""
+        return look_back(Key(date, self._symbol), self.day, lambda day: len(day.bars) if day.bars else 0)
 
     def forget_before(self, date: dt.date) -> None:
         self._days = {day: held for day, held in self._days.items() if day >= date}
@@ -131,17 +154,17 @@ def _publish(
 ) -> Published | Refused:
     started = time.perf_counter()
     checks = (_finite_values(key, day.table, options), _no_lookahead(key, bars, day, options))
+    version, inputs = features_code_version(options), {held.name: held.content_hash for held in read.values()}
     if broken := [check for check in checks if not check.passed]:
-        reason = {"check": broken[0].name, "reason": broken[0].message}
-        store.refuse(SYMBOL_FEATURES, key, reason, day.table)
+        store.refuse(SYMBOL_FEATURES, key, Refusal(broken[0].name, broken[0].message, version, inputs), day.table)
         return Refused(key, checks, " ".join(check.message for check in broken))
     own = read[key.date]
     flags = pc.value_counts(day.table["data_quality_flag"]).to_pylist()
     counts = dict.fromkeys(FLAGS, 0) | {entry["values"]: entry["counts"] for entry in flags}
     footer = Footer(
         content_hash=content_hash(day.table),
-        code_version=features_code_version(options),
-        inputs={held.name: held.content_hash for held in read.values()},
+        code_version=version,
+        inputs=inputs,
         stats={
             "rows": day.table.num_rows,
             "rows_dropped": own.rows - day.table.num_rows,

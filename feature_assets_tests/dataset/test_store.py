@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -22,6 +23,7 @@ from feature_assets.dataset.store import (
     SPLIT_MANIFEST,
     SPLIT_MANIFEST_FILE,
     SYMBOL_FEATURES,
+    Refusal,
     Store,
     _without_secrets,
     sha256,
@@ -31,7 +33,7 @@ from feature_assets.errors import MissingInputError, PartitionKeyError, RefusedI
 
 DAY = dt.date(2026, 2, 1)
 KEY = Key(DAY, "BTCUSDT")
-REASON = {"check": "sound_replay", "reason": "high is below low"}
+REASON = Refusal("sound_replay", "high is below low")
 IDENTITY = {"source": {"identity": "seed 7", "kind": "synthetic"}, "feature_version": "v1", "feature_order": ["a"]}
 
 
@@ -196,9 +198,9 @@ def test_a_refusal_keeps_the_rejected_table_its_marker_and_the_last_good_file(st
     _publish(store, REPLAY, KEY, _table(1.0))
     folder = store.refuse(REPLAY, KEY, REASON, _table(-1.0))
     assert folder == str(tmp_path / "quarantine/replay/2026-02-01|BTCUSDT")
-    marker = {"asset": "replay", "partition": "2026-02-01|BTCUSDT", **REASON}
+    marker = {"asset": "replay", "partition": "2026-02-01|BTCUSDT", **dataclasses.asdict(REASON)}
     assert json.loads((Path(folder) / "REFUSED.json").read_text()) == marker
-    assert store.refusal(REPLAY, KEY) == marker
+    assert store.refusal(REPLAY, KEY) == REASON
     assert pq.read_table(Path(folder) / "rejected.parquet").equals(_table(-1.0))
     assert store.read_table(REPLAY, KEY).equals(_table(1.0))
 
@@ -220,25 +222,15 @@ def test_a_publication_leaves_the_refusals_of_others(store):
 
 def test_a_refusal_without_a_table_takes_an_older_rejected_table_away(store, tmp_path):
     store.refuse(REPLAY, KEY, REASON, _table(-1.0))
-    folder = store.refuse(REPLAY, KEY, {"check": "sound_replay", "reason": "not readable"}, None)
+    folder = store.refuse(REPLAY, KEY, Refusal("sound_replay", "not readable"), None)
     assert _files(Path(folder)) == ["REFUSED.json"]
-    assert store.refusal(REPLAY, KEY) == {
-        "asset": "replay",
-        "partition": "2026-02-01|BTCUSDT",
-        "check": "sound_replay",
-        "reason": "not readable",
-    }
+    assert store.refusal(REPLAY, KEY) == Refusal("sound_replay", "not readable")
 
 
 def test_an_asset_without_partitions_is_refused_and_accepted_as_a_whole(store, tmp_path):
-    folder = store.refuse(FEATURE_MANIFEST, None, {"check": "matches_store", "reason": "no"}, None)
+    folder = store.refuse(FEATURE_MANIFEST, None, Refusal("matches_store", "no"), None)
     assert folder == str(tmp_path / "quarantine/feature_manifest/all")
-    assert store.refusal(FEATURE_MANIFEST, None) == {
-        "asset": "feature_manifest",
-        "partition": None,
-        "check": "matches_store",
-        "reason": "no",
-    }
+    assert store.refusal(FEATURE_MANIFEST, None) == Refusal("matches_store", "no")
     store.accept(FEATURE_MANIFEST, None)
     assert store.refusal(FEATURE_MANIFEST, None) is None
 
