@@ -83,7 +83,9 @@ class _Builder:
         self.result = BuildResult()
 
     def stale_around(self, store: Store, asset: str, start: dt.date, end: dt.date, only: bool) -> list[Key]:
-        """Published partitions outside [start, end), within the look-back's reach of it, whose inputs have changed."""
+        """Partitions outside [start, end), within the look-back's reach of it, to build with it: published ones whose
+        inputs have changed, and holes that a refusal had left.
+        """
         reach = LOOKBACK_DAYS * ONE_DAY
         first, last = max(self._settings.start, start - reach), min(self._settings.end_date(), end + reach)
         near = [
@@ -93,11 +95,12 @@ class _Builder:
             and not start <= key.date < end
             and (key.symbol is None or key.symbol in self._settings.symbol_names)
         ]
-        stale = plan.stale(store, asset, near, self._code_versions[asset])
+        found = plan.stale(store, asset, near, self._code_versions[asset])
+        found += plan.holes(store, asset, self._settings, start, end, last)
         if only:
-            self.result.left_stale += [f"{asset} {key}" for key in stale]
+            self.result.left_stale += [f"{asset} {key}" for key in found]
             return []
-        return stale
+        return found
 
     def run_partitions(self, asset: str, keys: Sequence[Key]) -> None:
         for first, last in plan.rectangles(keys, self._settings.symbol_names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,31 @@ def test_build_exits_3_where_only_leaves_later_days_stale(tmp_path, replay):
     result = run(["feature-assets", "build", "--from", "2025-03-03", "--to", "2025-03-04", "--only"], tmp_path, **replay)
     assert result.returncode == 3, result.stdout + result.stderr
     assert "left stale: symbol_features 2025-03-04|BTCUSDT" in result.stdout
+
+
+def test_status_shows_every_partition_and_exits_0_only_where_all_is_built(tmp_path, replay):
+    run(["feature-assets", "build"], tmp_path, **replay)
+    result = run(["feature-assets", "status"], tmp_path, **replay)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert lines[:4] == [
+        "date        BTCUSDT  frame",
+        "2025-03-03  ##       #",
+        "2025-03-04  ##       #",
+        "2025-03-05  !?       ?",
+    ]
+    assert "# built 6   ~ stale 0   ! refused 1   - absent 0   . not yet 0   ? missing 2" in lines
+    assert lines[-1].startswith("refused replay 2025-03-05|BTCUSDT: 2025-03-05|BTCUSDT: not a sound replay. high >= max")
+    built = run(["feature-assets", "status", "--to", "2025-03-05", "--json"], tmp_path, **replay)
+    assert built.returncode == 0
+    found = json.loads(built.stdout)
+    assert found["built"] is True
+    assert found["partitions"][0] == {
+        "asset": "replay",
+        "partition": "2025-03-03|BTCUSDT",
+        "state": "built",
+        "reason": "",
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
-from feature_assets.dataset.store import REPLAY, Store
-from feature_assets.errors import MissingInputError, RefusedInputError, StaleInputError, StoreError
+from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SYMBOL_FEATURES, Store
+from feature_assets.dataset.symbol_features import look_back_inputs
+from feature_assets.errors import FeatureAssetsError, MissingInputError, RefusedInputError, StaleInputError, StoreError
 from feature_assets.features.catalogue import LOOKBACK_DAYS
 from feature_assets.market.sources import Source
 from feature_assets.settings import Settings
@@ -64,6 +65,37 @@ def _is_stale(store: Store, asset: str, key: Key, code_version: str) -> bool:
     except (MissingInputError, RefusedInputError):
         return False
     return False
+
+
+def holes(store: Store, asset: str, settings: Settings, start: dt.date, end: dt.date, last: dt.date) -> list[Key]:
+    """The missing partitions of [end, last) that lie before a published one, look back into [start, end) and can be built.
+
+    A refused day leaves them in the middle of a range: what is mended by building that day again mends them, too.
+    """
+    there = set(store.keys(asset))
+    wanted = [Key(date) for date in dates(end, last)] if asset == FEATURE_FRAME else symbol_dates(settings, end, last)
+    newest = {symbol: max(key.date for key in there if key.symbol == symbol) for symbol in {key.symbol for key in there}}
+    return [
+        key
+        for key in wanted
+        if key not in there
+        and key.symbol in newest
+        and key.date < newest[key.symbol]
+        and _looks_back_into(store, key, settings, start, end)
+    ]
+
+
+def _looks_back_into(store: Store, key: Key, settings: Settings, start: dt.date, end: dt.date) -> bool:
+    """Whether a partition reads replay of [start, end) and has all that it reads."""
+    members = [key] if key.symbol else [Key(key.date, symbol) for symbol in settings.members(key.date)]
+    try:
+        read = [name for member in members for name in look_back_inputs(store, member, settings.options)]
+        if key.symbol is None:
+            for member in members:
+                store.input_hash(f"{SYMBOL_FEATURES}/{member}")
+    except FeatureAssetsError:
+        return False
+    return any(start <= Key.parse(name.partition("/")[2]).date < end for name in read)
 
 
 def rectangles(keys: Sequence[Key], symbols: Sequence[str]) -> list[tuple[Key, Key]]:

@@ -83,7 +83,11 @@ def test_a_mended_day_is_built_with_the_later_days_that_look_back_to_it(tmp_path
     graph = parquet_graph(tmp_path, spoil(sound, 2))
     graph.build()
     graph = parquet_graph(tmp_path, sound)
-    assert not graph.build(day(2), day(5)).errors
+    assert graph.materialized("symbol_features") == []
+    assert not graph.build(day(2), day(3)).errors
+    # The day itself and exactly the two that look back to it, which the refusal had left out.
+    assert graph.materialized("symbol_features") == [key(n) for n in (2, 3, 4)]
+    assert graph.materialized("feature_frame") == [day(n) for n in (2, 3, 4)]
     assert not (tmp_path / "store/quarantine/replay" / key(2)).joinpath("REFUSED.json").exists()
     (tmp_path / "fresh").mkdir()
     fresh = parquet_graph(tmp_path / "fresh", sound)
