@@ -37,6 +37,8 @@ def _definitions(settings: Settings) -> dg.Definitions:
             quality_report_asset(),
         ],
         jobs=jobs,
+        # A run has one step or two: a process of its own for each would double a run's time.
+        executor=dg.in_process_executor,
         sensors=[keep_up_sensor(settings, jobs)],
         resources={
             "source": SourceResource(source=settings.source),
