@@ -33,7 +33,10 @@ DayAnswer: TypeAlias = Bars | Availability
 
 
 class Source(Protocol):
-    """What a source offers. A user's own needs no base class, only these two methods."""
+    """What a source offers. A user's own needs no base class, only these two methods.
+
+    One more attribute is optional: publication_delay, a timedelta from a day's end to when it is worth asking for.
+    """
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
         """Each date of [start, end), in order, with its bars, ABSENT or NOT_YET.

@@ -50,6 +50,9 @@ _MICROSECONDS_FROM = 100_000_000_000_000
 class BinanceSource:
     """1m klines of a folder. Raises SourceError, naming the file, for a zip, a checksum or a row that is wrong."""
 
+    # Daily files appear in the course of the next day; a day that is later still is asked for again.
+    publication_delay = dt.timedelta(hours=8)
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # A source lives for a run: a month's file is hashed once for all its days.
