@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from feature_assets.dataset.due import Request, due_requests
+from feature_assets.dataset.due import due_requests
 from feature_assets.dataset.store import (
     FEATURE_FRAME,
     FEATURE_MANIFEST,
@@ -21,6 +21,7 @@ from feature_assets.dataset.store import (
     SPLIT_MANIFEST,
     SYMBOL_FEATURES,
 )
+from feature_assets.partitions import range_tags
 from feature_assets.resources import SourceResource, StoreResource
 from feature_assets.settings import Settings
 
@@ -70,14 +71,8 @@ def run_requests(
     if not requests:
         yield dg.SkipReason("everything that is published is built, or refused with nothing changed since")
     for request in requests:
-        yield dg.RunRequest(job_name=_job_name(request.assets), tags=_tags(request))
-
-
-def _tags(request: Request) -> dict[str, str]:
-    if request.first is None:
-        return {}
-    start, end = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-    return {start: str(request.first), end: str(request.last)}
+        tags = range_tags(request.first, request.last) if request.first else {}
+        yield dg.RunRequest(job_name=_job_name(request.assets), tags=tags)
 
 
 def _job_name(assets: tuple[str, ...]) -> str:

@@ -31,10 +31,9 @@ from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.definitions import make_definitions
 from feature_assets.features.catalogue import LOOKBACK_DAYS
 from feature_assets.market.sources import load_source
+from feature_assets.partitions import range_tags
 from feature_assets.resources import StoreResource
 from feature_assets.settings import Settings
-
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass
@@ -104,7 +103,7 @@ class _Builder:
 
     def run_partitions(self, asset: str, keys: Sequence[Key]) -> None:
         for first, last in plan.rectangles(keys, self._settings.symbol_names):
-            self.run([asset], {_RANGE_START: str(first), _RANGE_END: str(last)})
+            self.run([asset], range_tags(first, last))
 
     def run(self, assets: Iterable[str], tags: dict[str, str] | None = None) -> None:
         keys = [dg.AssetKey(asset) for asset in assets]

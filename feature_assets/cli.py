@@ -50,8 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Build all layers of the dates from --from up to the day before --to. Exit codes: 0 built, 1 something was "
         "refused or failed, 2 a wrong setting or argument, 3 --only left later days stale.",
     )
-    build.add_argument("--from", dest="start", metavar="DATE", help="first date (default: START_DATE)")
-    build.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
+    _add_range(build)
     build.add_argument("--only", action="store_true", help="leave published later days that look back to what changed")
     build.set_defaults(run=_build)
     status = commands.add_parser(
@@ -60,11 +59,15 @@ def _parser() -> argparse.ArgumentParser:
         description="The state of every partition of the dates from --from up to the day before --to, from the store's files and "
         "the source alone. Exit codes: 0 everything is built, 1 something is not, 2 a wrong setting or argument.",
     )
-    status.add_argument("--from", dest="start", metavar="DATE", help="first date (default: START_DATE)")
-    status.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
+    _add_range(status)
     status.add_argument("--json", action="store_true", help="every partition as JSON")
     status.set_defaults(run=_status)
     return parser
+
+
+def _add_range(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--from", dest="start", metavar="DATE", help="first date (default: START_DATE)")
+    command.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
 
 
 def _build(options: argparse.Namespace) -> int:

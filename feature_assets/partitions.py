@@ -45,6 +45,11 @@ class Partitions:
         return dg.DailyPartitionsDefinition(start_date=str(start), end_date=str(end) if end else None, timezone="UTC")
 
 
+def range_tags(first: object, last: object) -> dict[str, str]:
+    """The tags with which Dagster runs every partition from one key to another in one run."""
+    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+
+
 def look_back() -> dg.MultiPartitionMapping:
     """A day of a symbol reads that symbol's replay of the day and of LOOKBACK_DAYS before it."""
     return dg.MultiPartitionMapping(

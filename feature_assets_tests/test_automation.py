@@ -199,6 +199,31 @@ def test_a_backlog_is_asked_for_in_date_order_and_in_bounded_ranges(tmp_path):
     assert {request.job_name for request in requests} == {"build_replay"}
 
 
+def test_a_refused_manifest_is_asked_for_again_once_what_was_wrong_is_mended(tmp_path):
+    graph = Graph(tmp_path, SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-03")
+    graph.build()
+    settings, now = graph.settings, dt.datetime(2026, 2, 3, 20, tzinfo=dt.UTC)
+    source = SourceResource(source=settings.source)
+    store = StoreResource(root=settings.root, symbols=list(settings.symbol_names))
+
+    def asked() -> list[str]:
+        found = run_requests(settings, graph.instance, source, store, now)
+        return [request.job_name for request in found if isinstance(request, dg.RunRequest)]
+
+    path = tmp_path / "store/feature_frame/date=2026-02-01/part-0.parquet"
+    whole = path.read_bytes()
+    path.write_bytes((tmp_path / "store/feature_frame/date=2026-02-02/part-0.parquet").read_bytes())
+    assert asked() == ["build_feature_manifest_and_quality_report"]
+    graph.variables["SPLITS"] = "FIT:2026-02-01..2026-02-02"
+    assert graph.materialize("split_manifest").success
+    assert not graph.materialize("feature_manifest").success
+    assert asked() == []
+    del graph.variables["SPLITS"]
+    assert graph.materialize("split_manifest").success
+    path.write_bytes(whole)
+    assert asked() == ["build_feature_manifest_and_quality_report"]
+
+
 def test_the_jobs_and_the_sensor_are_in_the_code_location(tmp_path):
     repository = make_definitions(Graph(tmp_path).settings).get_repository_def()
     assert {name for name in repository.job_names if name.startswith("build_")} == {

@@ -1,4 +1,4 @@
-"""What a schedule has to ask for now: the first layer that has dates to build, in bounded ranges.
+"""What the sensor has to ask for now: the first layer that has dates to build, in bounded ranges.
 
 It looks at the store and the source alone. A partition that was refused is due again once its inputs or the code have
 changed; one whose inputs are refused, or not published yet, is not due.
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from feature_assets.dataset.feature_frame import frame_code_version
-from feature_assets.dataset.feature_manifest import MANIFEST_FILE
+from feature_assets.dataset.feature_manifest import MANIFEST_FILE, examine_store
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.plan import look_back_keys, rectangles, symbol_dates
 from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
@@ -65,7 +65,7 @@ def due_requests(store: Store, source: Source, settings: Settings, now: dt.datet
     ):
         if requests := list(_bounded(asset, list(keys), settings.symbol_names)):
             return requests
-    return [Request((FEATURE_MANIFEST, QUALITY_REPORT))] if _manifest_is_behind(store) else []
+    return [Request((FEATURE_MANIFEST, QUALITY_REPORT))] if _manifest_is_due(store, settings) else []
 
 
 def _replay(store: Store, source: Source, settings: Settings, end: dt.date) -> Iterator[Key]:
@@ -119,13 +119,17 @@ def _feature_frame(store: Store, settings: Settings, end: dt.date) -> Iterator[K
             yield key
 
 
-def _manifest_is_behind(store: Store) -> bool:
+def _manifest_is_due(store: Store, settings: Settings) -> bool:
+    """Whether there are frames that the manifest does not name as they are, or what it was refused for has changed."""
+    keys = store.keys(FEATURE_FRAME)
+    if not keys:
+        return False
+    if refusal := store.refusal(FEATURE_MANIFEST, None):
+        return examine_store(store, settings)[1].message != refusal.reason
     data = store.read_bytes(MANIFEST_FILE)
     named = {entry["date"]: entry["content_hash"] for entry in json.loads(data)["partitions"]} if data else {}
-    footers = {str(key): store.footer(FEATURE_FRAME, key) for key in store.keys(FEATURE_FRAME)}
-    stored = {date: footer.content_hash for date, footer in footers.items() if footer}
-    # A refused manifest is tried again when the frames have changed, which mends it; the marker stays until then.
-    return bool(stored) and stored != named and store.refusal(FEATURE_MANIFEST, None) is None
+    footers = {str(key): store.footer(FEATURE_FRAME, key) for key in keys}
+    return named != {date: footer.content_hash for date, footer in footers.items() if footer}
 
 
 def _bounded(asset: str, keys: Sequence[Key], symbols: Sequence[str]) -> Iterator[Request]:

@@ -46,6 +46,22 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     Gives the manifest and the check matches_store; where that fails nothing is published and a marker is left. Raises
     MissingInputError where no frame exists.
     """
+    manifest, check = examine_store(store, settings)
+    if not check.passed:
+        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, check.message), None)
+        return manifest, check
+    store.write_bytes(ORDER_FILE, feature_order_json())
+    store.write_bytes(SCHEMA_FILE, feature_schema_json())
+    store.write_bytes(MANIFEST_FILE, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    store.accept(FEATURE_MANIFEST, None)
+    return manifest, check
+
+
+def examine_store(store: Store, settings: Settings) -> tuple[dict[str, Any], Check]:
+    """The manifest that the stored frames would have, and the check matches_store; writes nothing.
+
+    Raises MissingInputError where no frame exists.
+    """
     keys = store.keys(FEATURE_FRAME)
     if not keys:
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
@@ -66,15 +82,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     broken += _of_other_code(store, settings, footers)
     manifest = _manifest(settings, entries, footers)
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
-    check = Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
-    if broken:
-        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, message), None)
-        return manifest, check
-    store.write_bytes(ORDER_FILE, feature_order_json())
-    store.write_bytes(SCHEMA_FILE, feature_schema_json())
-    store.write_bytes(MANIFEST_FILE, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
-    store.accept(FEATURE_MANIFEST, None)
-    return manifest, check
+    return manifest, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
 
 
 def _partition(store: Store, key: Key) -> tuple[dict[str, Any], Footer, list[str]]:
