@@ -125,7 +125,7 @@ def _manifest_is_due(store: Store, settings: Settings) -> bool:
     if not keys:
         return False
     if refusal := store.refusal(FEATURE_MANIFEST, None):
-        return examine_store(store, settings)[1].message != refusal.reason
+        return examine_store(store, settings).message != refusal.reason
     data = store.read_bytes(MANIFEST_FILE)
     named = {entry["date"]: entry["content_hash"] for entry in json.loads(data)["partitions"]} if data else {}
     footers = {str(key): store.footer(FEATURE_FRAME, key) for key in keys}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +15,7 @@ from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
 from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import FeatureAssetsError
 from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
@@ -48,9 +49,8 @@ def frame_code_version() -> str:
 def build_feature_frame(store: Store, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
     """Publish the frames of `keys` in date order; the splits are those of the stored split manifest."""
     data = store.read_splits()
-    splits_hash, manifest = sha256(data), SplitManifest.from_json(data)
-    for key in sorted(keys):
-        yield _build_date(store, settings, (splits_hash, manifest), key)
+    split_manifest = sha256(data), SplitManifest.from_json(data)
+    yield from in_order(partial(_build_date, store, settings, split_manifest, key) for key in sorted(keys))
 
 
 def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, SplitManifest], key: Key) -> Outcome:
@@ -99,15 +99,14 @@ def _asked_for(store: Store, member: Key) -> bool:
 def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitManifest) -> pa.Table:
     """The symbols' rows, one symbol after the other, of FRAME_SCHEMA."""
     rows = pa.concat_tables(tables)
-    symbol = np.repeat(np.array([member.symbol for member in members], dtype=object), [len(table) for table in tables])
-    symbols = pa.array(symbol, type=pa.string())
+    symbols = pa.chunked_array([pa.repeat(m.symbol, len(table)) for m, table in zip(members, tables, strict=True)])
     split_ids, folds = manifest.assign(rows["open_time_ms"].to_numpy())
     columns = {
         "sample_id": pc.binary_join_element_wise(symbols, pc.cast(rows["open_time_ms"], pa.string()), ":"),
         "symbol": symbols,
         "split_id": pa.array(split_ids, type=pa.string()),
         "walk_forward_fold": pa.array(folds, type=pa.string()),
-        "feature_version": pa.array([FEATURE_VERSION] * rows.num_rows, type=pa.string()),
+        "feature_version": pa.repeat(FEATURE_VERSION, rows.num_rows),
     }
     return pa.table([columns[name] if name in columns else rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
 

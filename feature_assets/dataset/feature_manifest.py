@@ -5,20 +5,36 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_assets import quality
 from feature_assets.dataset.feature_frame import frame_code_version
-from feature_assets.dataset.keys import Key, dates
+from feature_assets.dataset.frame_sample import FrameSample
+from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.outcomes import Check
-from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
+from feature_assets.dataset.store import (
+    FEATURE_FRAME,
+    FEATURE_MANIFEST,
+    REPLAY,
+    SPLIT_MANIFEST_FILE,
+    SYMBOL_FEATURES,
+    Refusal,
+    Store,
+    sha256,
+)
 from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer, content_hash
-from feature_assets.errors import FeatureAssetsError, MissingInputError
+from feature_assets.dataset.threads import in_order
+from feature_assets.dataset.version import code_version
+from feature_assets.errors import FeatureAssetsError, MissingInputError, StoreError
 from feature_assets.features.catalogue import (
     FEATURE_VERSION,
     FEATURES,
@@ -38,59 +54,149 @@ from feature_assets.splits.manifest import VALIDATION_LOCKED
 MATCHES_STORE = "matches_store"
 ORDER_FILE, SCHEMA_FILE = "dataset/feature_order.json", "dataset/feature_schema.json"
 MANIFEST_FILE = "dataset/feature_frame.manifest.json"
+SAMPLE_FILE = "dataset/frame_sample.parquet"
+EXAMINED_FILE = "dataset/.examined"
+"""An empty file: what has not changed since its time was examined for the published manifest."""
 
 
 def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, Any], Check]:
-    """Work the manifest out of the stored frames, check it against them, and publish it with order and schema.
+    """Work the manifest out of the stored frames, check it against them, and publish it with order, schema and sample.
 
-    Gives the manifest and the check matches_store; where that fails nothing is published and a marker is left. Raises
-    MissingInputError where no frame exists.
+    Dates that the last manifest names, and of which no file has changed since, are not read again. Gives the manifest
+    and the check matches_store; where that fails nothing is published and a marker is left. Raises MissingInputError
+    where no frame exists.
     """
-    manifest, check = examine_store(store, settings)
-    if not check.passed:
-        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, check.message), None)
-        return manifest, check
+    mark = store.begin_mark(EXAMINED_FILE)
+    found = _examine(store, settings, _last_examination(store, settings))
+    if not found.check.passed:
+        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
+        store.end_mark(mark, None)
+        return found.manifest, found.check
     store.write_bytes(ORDER_FILE, feature_order_json())
     store.write_bytes(SCHEMA_FILE, feature_schema_json())
-    store.write_bytes(MANIFEST_FILE, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
+    store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
     store.accept(FEATURE_MANIFEST, None)
-    return manifest, check
+    store.end_mark(mark, EXAMINED_FILE)
+    return found.manifest, found.check
 
 
-def examine_store(store: Store, settings: Settings) -> tuple[dict[str, Any], Check]:
-    """The manifest that the stored frames would have, and the check matches_store; writes nothing.
+def examine_store(store: Store, settings: Settings) -> Check:
+    """The check matches_store on every stored frame; writes nothing. Raises MissingInputError where no frame exists."""
+    return _examine(store, settings, None).check
 
-    Raises MissingInputError where no frame exists.
-    """
+
+@dataclass
+class _Examined:
+    """What an examination came to."""
+
+    manifest: dict[str, Any]
+    sample: FrameSample
+    check: Check
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The examination before: its manifest, its sample, and the frames that may have changed since."""
+
+    entries: dict[str, dict[str, Any]]
+    sample: FrameSample
+    changed: set[Key]
+
+
+def _last_examination(store: Store, settings: Settings) -> _Last | None:
+    """What the published manifest vouches for; None where it is of other code or settings, or of other dates than the sample."""
+    since = store.marked_at(EXAMINED_FILE)
+    try:
+        manifest = read_manifest(store)
+        sample = FrameSample.from_parquet(store.read_bytes(SAMPLE_FILE) or b"")
+    except (MissingInputError, pa.ArrowException, KeyError, ValueError):
+        return None
+    entries = {entry["date"]: entry for entry in manifest["partitions"]}
+    if since is None or manifest.get("examined_with") != _examined_with(store, settings):
+        return None
+    if sample.inputs != {date: entry["content_hash"] for date, entry in entries.items()}:
+        return None
+    return _Last(entries, sample, changed_frames(store, since))
+
+
+def _examined_with(store: Store, settings: Settings) -> dict[str, str]:
+    """The versions that every date of the frame has to be of."""
+    return {
+        "feature_frame": frame_code_version(),
+        "symbol_features": features_code_version(settings.options),
+        "split_manifest": sha256(store.read_bytes(SPLIT_MANIFEST_FILE) or b""),
+        "this": code_version(sys.modules[__name__], quality),
+    }
+
+
+def changed_frames(store: Store, since: int) -> set[Key]:
+    """The frames whose own file, or a file or refusal that they stand on, may have changed at or after `since`."""
+    frames = set(store.changed(FEATURE_FRAME, since))
+    frames |= {Key(key.date) for key in store.changed(SYMBOL_FEATURES, since)}
+    return frames | {Key(key.date + days * ONE_DAY) for key in store.changed(REPLAY, since) for days in range(LOOKBACK_DAYS + 1)}
+
+
+def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
     keys = store.keys(FEATURE_FRAME)
     if not keys:
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
-    entries, footers, broken = [], [], []
-    for key in keys:
-        try:
-            entry, footer, wrong = _partition(store, key)
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            broken.append(f"feature_frame {key} is not readable: {error}. Build it again.")
-            continue
-        entries.append(entry)
-        footers.append(footer)
-        broken += wrong
-    if len({footer.inputs.get("split_manifest") for footer in footers}) > 1:
+    if last is not None and not _still_holds(store, keys, last):
+        last = None
+    known, sample = (last.entries, last.sample) if last else ({}, FrameSample())
+    to_read = [key for key in keys if last is None or str(key) not in known or key in last.changed]
+    entries, footers, broken = dict(known), {}, []
+    for key, found in zip(to_read, in_order(partial(_read, store, key) for key in to_read), strict=True):
+        broken += found.broken
+        if found.table is not None and found.footer is not None:
+            entries[str(key)], footers[key] = found.entry, found.footer
+            if str(key) not in known:
+                sample.add(key, found.footer.content_hash, found.table)
+    broken += _of_other_code(store, settings, list(footers.values()))
+    footers |= {key: footer for key in keys if key not in to_read and (footer := store.footer(FEATURE_FRAME, key))}
+    if len({footer.inputs.get("split_manifest") for footer in footers.values()}) > 1:
         broken.append("the dates were built with different split manifests; build the range again.")
-    if len({footer.code_version for footer in footers} | {frame_code_version()}) > 1:
+    if len({footer.code_version for footer in footers.values()} | {frame_code_version()}) > 1:
         broken.append("the dates were built by different code or feature versions; build the range again.")
-    broken += _of_other_code(store, settings, footers)
-    manifest = _manifest(settings, entries, footers)
-    message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
-    return manifest, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
+    named = sorted(footers)
+    manifest = _manifest(settings, [entries[str(key)] for key in named], [footers[key] for key in named], sample)
+    manifest["examined_with"] = _examined_with(store, settings)
+    rest = f"; {len(keys) - len(to_read)} of them have not changed since the last manifest" if last else ""
+    message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name{rest}."
+    return _Examined(manifest, sample, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
 
 
-def _partition(store: Store, key: Key) -> tuple[dict[str, Any], Footer, list[str]]:
-    """A date's entry and footer, and what is wrong with the file; its bytes are read once."""
+def _still_holds(store: Store, keys: Sequence[Key], last: _Last) -> bool:
+    """Whether every date that the last manifest names is there with the content that it names."""
+    contents = {str(key): footer.content_hash for key in keys if (footer := _sound_footer(store, key))}
+    return all(contents.get(date) == entry["content_hash"] for date, entry in last.entries.items())
+
+
+def _sound_footer(store: Store, key: Key) -> Footer | None:
+    try:
+        return store.footer(FEATURE_FRAME, key)
+    except StoreError:
+        return None
+
+
+class _Found(NamedTuple):
+    """A date's entry, footer and table, where its file can be read, and what is wrong with it."""
+
+    entry: dict[str, Any]
+    footer: Footer | None
+    table: pa.Table | None
+    broken: list[str]
+
+
+def _read(store: Store, key: Key) -> _Found:
+    """Read a date's bytes, once, and hold them against what its footer and its inputs say."""
     broken = []
     data = store.read_bytes(store.partition_file(FEATURE_FRAME, key)) or b""
-    table = pq.read_table(pa.BufferReader(data))
-    footer = Footer.from_metadata(table.schema.metadata or {})
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        footer = Footer.from_metadata(table.schema.metadata or {})
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        return _Found({}, None, None, [f"feature_frame {key} is not readable: {error}. Build it again."])
     found = content_hash(table)
     if found != footer.content_hash:
         broken.append(f"feature_frame {key}: the file's content hash is {found}, its footer says {footer.content_hash}.")
@@ -99,7 +205,7 @@ def _partition(store: Store, key: Key) -> tuple[dict[str, Any], Footer, list[str
     except FeatureAssetsError as error:
         broken.append(str(error))
     entry = {"date": str(key), "file_sha256": sha256(data), "size_bytes": len(data), "content_hash": footer.content_hash}
-    return entry, footer, broken
+    return _Found(entry, footer, table, broken)
 
 
 def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) -> list[str]:
@@ -112,7 +218,9 @@ def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) 
     return [f"{named}: made by other feature code or options than {version}; build the range again."] if other else []
 
 
-def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer]) -> dict[str, Any]:
+def _manifest(
+    settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer], sample: FrameSample
+) -> dict[str, Any]:
     counts = row_counts(footers)
     by_flag: Counter[str] = Counter()
     for (_, split, flag), rows in counts.items():
@@ -158,8 +266,9 @@ def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Se
                 "columns": list(feature.columns),
                 "bounds": [_bound(bound) for bound in feature.bounds],
                 "description": feature.description,
+                **sample.counts.of(place),
             }
-            for feature in FEATURES
+            for place, feature in enumerate(FEATURES)
         ],
     }
 
@@ -219,8 +328,3 @@ def read_manifest(store: Store) -> Mapping[str, Any]:
         raise MissingInputError("feature_manifest is missing or refused; build it first.")
     manifest: Mapping[str, Any] = json.loads(data)
     return manifest
-
-
-def manifest_keys(manifest: Mapping[str, Any]) -> list[Key]:
-    """The dates that a manifest names."""
-    return [Key(dt.date.fromisoformat(entry["date"])) for entry in manifest["partitions"]]

@@ -1,41 +1,40 @@
-"""The quality report over the stored frame: columns are read in groups, so that memory follows a group, not the frame."""
+"""The quality report, from the manifest and the sample of rows that it keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_assets.dataset.feature_manifest import manifest_keys, read_manifest
-from feature_assets.dataset.keys import Key
+from feature_assets.dataset.feature_manifest import EXAMINED_FILE, SAMPLE_FILE, changed_frames, read_manifest
+from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.outcomes import Check
-from feature_assets.dataset.store import FEATURE_FRAME, QUALITY_REPORT, Store
-from feature_assets.errors import StaleInputError
+from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, QUALITY_REPORT, Store
+from feature_assets.errors import StaleInputError, StoreError
 from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
-from feature_assets.quality.statistics import FrameStatistics
+from feature_assets.quality.statistics import FrameStatistics, as_float
 from feature_assets.splits.manifest import SPLIT_IDS, VALIDATION_LOCKED
 
 DRIFT = "drift"
 REPORT_FILE = "report/feature_quality_report.md"
 
-# Bytes of float32 values that a group of columns may hold.
-_GROUP_BYTES = 8 << 20
-
 
 def build_quality_report(store: Store) -> tuple[str, Check]:
     """Write the report of the dates that the manifest names; gives its text and the check `drift`, which never fails.
 
-    Raises MissingInputError where there is no manifest, and StaleInputError where it is not of the frames there are.
+    It reads the manifest and its sample, not the frame. Raises MissingInputError where there is no manifest, and
+    StaleInputError where it is not of the frames there are.
     """
     manifest = read_manifest(store)
     _refuse_stale(store, manifest)
-    figures = frame_statistics(store, manifest_keys(manifest))
-    text = render(manifest, figures, _leakage(manifest), _missing(manifest))
+    sample = read_sample(store, manifest)
+    figures = frame_statistics(sample)
+    text = render(manifest, figures, _leakage(manifest), [*_missing(manifest), *_drawn(sample)])
     store.write_bytes(REPORT_FILE, text.encode())
     store.accept(QUALITY_REPORT, None)
     differences = {str(row["feature"]): row["p50_diff"] for row in figures.drift}
@@ -43,60 +42,50 @@ def build_quality_report(store: Store) -> tuple[str, Check]:
     return text, Check(DRIFT, passed=True, message=message, warning=True, details=differences)
 
 
-def frame_statistics(store: Store, keys: Sequence[Key]) -> FrameStatistics:
-    """Statistics of the stored dates without their VALIDATION_LOCKED rows, which only the drift table sees."""
-    split_ids = _read(store, keys, ["split_id"])["split_id"]
-    splits = {split: pc.equal(split_ids, split).to_numpy() for split in SPLIT_IDS}
+def frame_statistics(sample: FrameSample) -> FrameStatistics:
+    """Statistics of the sampled rows without those of VALIDATION_LOCKED, which only the drift table sees.
+
+    Counts and extremes are of every row. The correlations are of the first rows, by their hash, that have every value.
+    """
+    rows = sample.rows()
+    splits = {split: pc.equal(rows["split_id"], split).to_numpy() for split in SPLIT_IDS}
     seen = ~splits[VALIDATION_LOCKED]
-    groups = _Groups(store, keys, len(seen))
-    complete = seen.copy()
-    for values in groups:
-        for column in values.values():
-            complete &= ~np.isnan(column)
-    positions = np.flatnonzero(complete)
-    sampled = positions[statistics.sample_positions(len(positions))]
-    columns, drift, sample = [], [], {}
-    for values in groups:
-        for name, column in values.items():
-            columns.append(statistics.column_statistics(name, column[seen]))
-            drift.append(statistics.drift_row(name, column, splits))
-            sample[name] = column[sampled]
-    return FrameStatistics(columns, statistics.high_correlations(sample), drift)
+    columns, drift, complete = [], [], seen.copy()
+    for place, name in enumerate(FEATURE_ORDER):
+        values = as_float(rows[name])
+        complete &= ~np.isnan(values)
+        columns.append(statistics.column_statistics(name, values[seen], sample.counts.of(place), sample.counts.rows))
+        drift.append(statistics.drift_row(name, values, splits))
+    positions = np.flatnonzero(complete)[: statistics.CORRELATION_ROWS]
+    correlations = statistics.high_correlations({name: as_float(rows[name])[positions] for name in FEATURE_ORDER})
+    return FrameStatistics(columns, correlations, drift)
 
 
-class _Groups:
-    """The features in groups of columns, read again for each iteration unless a single group holds them all."""
-
-    def __init__(self, store: Store, keys: Sequence[Key], rows: int) -> None:
-        self._store, self._keys = store, keys
-        width = max(1, _GROUP_BYTES // (4 * max(rows, 1)))
-        self._names = [FEATURE_ORDER[first : first + width] for first in range(0, len(FEATURE_ORDER), width)]
-        self._held: dict[str, np.ndarray] | None = None
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        if self._held is not None:
-            yield self._held
-            return
-        for names in self._names:
-            table = _read(self._store, self._keys, names)
-            values = {name: table[name].to_numpy() for name in names}
-            del table
-            if len(self._names) == 1:
-                self._held = values
-            yield values
-
-
-def _read(store: Store, keys: Sequence[Key], columns: Sequence[str]) -> pa.Table:
-    return pa.concat_tables([store.read_table(FEATURE_FRAME, key, columns) for key in keys])
+def read_sample(store: Store, manifest: Mapping[str, Any]) -> FrameSample:
+    """The manifest's sample; raises StaleInputError where it is of other frames."""
+    try:
+        sample = FrameSample.from_parquet(store.read_bytes(SAMPLE_FILE) or b"")
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise StoreError(f"{store.path(SAMPLE_FILE)}: not readable: {error}. Build {FEATURE_MANIFEST} again.") from error
+    if sample.inputs != {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}:
+        raise StaleInputError(f"{store.path(SAMPLE_FILE)} is of other frames than the manifest. Build {FEATURE_MANIFEST} again.")
+    return sample
 
 
 def _refuse_stale(store: Store, manifest: Mapping[str, Any]) -> None:
+    """Raise where the manifest names other frames than there are, or a frame that it names may no longer be built upon."""
     named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
-    for date in sorted({*named, *map(str, store.keys(FEATURE_FRAME))}):
-        name = f"{FEATURE_FRAME}/{date}"
-        built_from, now = named.get(date, "no such date"), store.input_hash(name)
-        if built_from != now:
-            raise StaleInputError(f"feature_manifest is stale: it names {name} {built_from}, which is {now} now. Build it again.")
+    since = store.marked_at(EXAMINED_FILE)
+    there = store.keys(FEATURE_FRAME)
+    changed = set(there) if since is None else changed_frames(store, since)
+    now = {str(key): store.input_hash(f"{FEATURE_FRAME}/{key}") if key in changed else named.get(str(key)) for key in there}
+    for date in sorted({*named, *now}):
+        built_from, found = named.get(date, "no such date"), now.get(date) or "not there"
+        if built_from != found:
+            raise StaleInputError(
+                f"{FEATURE_MANIFEST} is stale: it names {FEATURE_FRAME}/{date} {built_from}, which is {found} now. "
+                "Build it again."
+            )
 
 
 def _leakage(manifest: Mapping[str, Any]) -> list[str]:
@@ -113,3 +102,10 @@ def _leakage(manifest: Mapping[str, Any]) -> list[str]:
 def _missing(manifest: Mapping[str, Any]) -> list[str]:
     missing = manifest["missing_dates"]
     return [f"- dates_missing: {len(missing)}" + (f" ({', '.join(missing)})" if missing else "")]
+
+
+def _drawn(sample: FrameSample) -> list[str]:
+    drawn = sample.seen_rows
+    if drawn == sample.counts.rows:
+        return []
+    return [f"- drawn_by_hash: {drawn} of {sample.counts.rows} rows, for quantiles, correlations and drift; all else is of all"]

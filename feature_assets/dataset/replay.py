@@ -7,6 +7,7 @@ import heapq
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from feature_assets.dataset.keys import ONE_DAY, Key
 from feature_assets.dataset.outcomes import Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import REPLAY, Refusal, Store
 from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import SourceError
 from feature_assets.market import bars as market
@@ -54,8 +56,8 @@ def build_replay(store: Store, source: Source, settings: Settings, keys: Sequenc
     by_symbol = [list(group) for _, group in groupby(sorted(keys, key=lambda k: (k.symbol, k.date)), lambda k: k.symbol)]
     # A list: every symbol's iterator is made before the first is advanced, as the parquet source needs.
     streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
-    for key, answer in heapq.merge(*streams, key=lambda pair: pair[0]):
-        yield _build_day(store, source, settings, key, answer)
+    answers = heapq.merge(*streams, key=lambda pair: pair[0])
+    yield from in_order(partial(_build_day, store, source, settings, key, answer) for key, answer in answers)
 
 
 def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[tuple[Key, _Answer]]:

@@ -7,11 +7,12 @@ put on an object store. What the tables hold is not this module's business.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ SPLIT_MANIFEST_FILE = "split/split_manifest.json"
 STORE_FILE = "store.json"
 _WHOLE = "all"
 """The quarantine's name for an asset that has no partitions."""
+_FOOTERS = 4096
+"""Footers that are kept: of a few weeks of many symbols."""
+_CLOCK_NS = 2_000_000_000
+"""The coarsest times that a file system has."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Store:
             self._files, base = pafs.LocalFileSystem(), root
         self._base = base.rstrip("/")
         self._on_disk = isinstance(self._files, pafs.LocalFileSystem)
+        # A footer is asked for by every partition that stands on its file: it is read once, and again when the file is another.
+        self._known_footer = functools.lru_cache(_FOOTERS)(lambda relative, _stamp: self._read_footer(relative))
 
     # Paths
 
@@ -125,7 +132,8 @@ class Store:
         try:
             with self._files.open_input_file(f"{self._base}/{relative}") as opened:
                 file = pq.ParquetFile(opened)
-                table = file.read(columns=list(columns) if columns is not None else None)
+                # Small files, and callers that read several at once: more threads only cost memory.
+                table = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
                 footer = Footer.from_metadata(file.metadata.metadata or {})
         except FileNotFoundError:
             raise MissingInputError(f"{asset} {key} is missing; build it first.") from None
@@ -141,21 +149,60 @@ class Store:
         """A partition's footer; None where there is no file."""
         relative = self.partition_file(asset, key)
         try:
-            return Footer.from_metadata(pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files).metadata or {})
+            return self._read_footer(relative) if not self._on_disk else self._known_footer(relative, self._stamp(relative))
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: no sound footer: {error}. Build {asset} {key} again.") from error
 
+    def _read_footer(self, relative: str) -> Footer:
+        return Footer.from_metadata(pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files).metadata or {})
+
+    def _stamp(self, relative: str) -> tuple[int, int, int]:
+        """What tells a file on disk from the one that stood there before."""
+        found = os.stat(f"{self._base}/{relative}")  # noqa: PTH116 - a Path for each of thousands of files costs as much
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def keys(self, asset: str) -> list[Key]:
         """The partitions of an asset that have a file, by date, then symbol."""
-        selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
-        keys = []
+        return sorted((_key_of(path) for path, _ in self._listing(asset, "part-0.parquet")), key=str)
+
+    def _listing(self, folder: str, name: str) -> Iterator[tuple[str, int]]:
+        """Path and time of change, in nanoseconds, of the files of a name at any depth of a folder."""
+        selector = pafs.FileSelector(f"{self._base}/{folder}", allow_not_found=True, recursive=True)
         for info in self._files.get_file_info(selector):
-            if info.base_name == "part-0.parquet":
-                folders = dict(part.split("=", 1) for part in info.path.split("/")[-3:-1] if "=" in part)
-                keys.append(Key.parse("|".join(filter(None, (folders.get("date"), folders.get("symbol"))))))
-        return sorted(keys, key=str)
+            if info.base_name == name:
+                yield info.path, info.mtime_ns
+
+    # What has changed since when, by the file system's own clock
+
+    def begin_mark(self, relative: str) -> Path | None:
+        """Note the time; end_mark makes it known under `relative`. None on an object store, where nothing is noted."""
+        if not self._on_disk:
+            return None
+        mark = Path(f"{self._base}/{relative}.{uuid.uuid4().hex}.tmp")
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return mark
+
+    def end_mark(self, mark: Path | None, relative: str | None) -> None:
+        """Make the time that begin_mark noted that of `relative`, or forget it where that is None."""
+        if mark is not None and relative is not None:
+            mark.replace(f"{self._base}/{relative}")
+        elif mark is not None:
+            mark.unlink()
+
+    def marked_at(self, relative: str) -> int | None:
+        """When begin_mark was called for what stands under `relative`, in nanoseconds; None where nothing does."""
+        info = self._files.get_file_info(f"{self._base}/{relative}")
+        return info.mtime_ns if self._on_disk and info.type == pafs.FileType.File else None
+
+    def changed(self, asset: str, since: int) -> list[Key]:
+        """The partitions whose file or refusal has changed at or after `since`, less the coarseness of file times."""
+        bound = since - _CLOCK_NS
+        keys = [_key_of(path) for path, time in self._listing(asset, "part-0.parquet") if time >= bound]
+        markers = self._listing(f"quarantine/{asset}", "REFUSED.json")
+        return keys + [Key.parse(path.split("/")[-2]) for path, time in markers if time >= bound]
 
     # Refusals
 
@@ -258,6 +305,11 @@ class Store:
             self.write_bytes(STORE_FILE, wanted)
 
 
+def _key_of(path: str) -> Key:
+    folders = dict(part.split("=", 1) for part in path.split("/")[-3:-1] if "=" in part)
+    return Key.parse("|".join(filter(None, (folders.get("date"), folders.get("symbol")))))
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -275,11 +327,6 @@ def _replace(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _without_secrets(root: str) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from feature_assets.dataset.keys import ONE_DAY, Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Refusal, Store
 from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import MissingInputError, RefusedInputError, StoreError
 from feature_assets.features.build import DayFeatures, FeatureOptions, is_kept, iter_day_features, window_of_day
@@ -41,12 +43,17 @@ def features_code_version(options: FeatureOptions) -> str:
 
 def build_symbol_features(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
     """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time."""
+    return in_order(_calls(store, options, keys))
+
+
+def _calls(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Callable[[], Outcome]]:
+    """A call a key that proves and publishes it; what several keys share is computed here."""
     for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
         assert symbol is not None
         replay = _Replay(store, symbol, options)
         remaining = iter(group)
         while chunk := list(islice(remaining, _CHUNK)):
-            yield from _build_chunk(store, replay, options, chunk)
+            yield from _chunk_calls(store, replay, options, chunk)
 
 
 def look_back(key: Key, day: Callable[[dt.date], _T], kept_rows: Callable[[_T], int]) -> dict[dt.date, _T]:
@@ -123,7 +130,7 @@ class _Replay:
         self._days = {day: held for day, held in self._days.items() if day >= date}
 
 
-def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
+def _chunk_calls(store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Callable[[], Outcome]]:
     started = time.perf_counter()
     replay.forget_before(keys[0].date - LOOKBACK_DAYS * ONE_DAY)
     reads: dict[Key, dict[dt.date, _Day]] = {}
@@ -132,9 +139,9 @@ def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: S
             reads[key] = replay.read_for(key.date)
         except (MissingInputError, RefusedInputError, StoreError) as error:
             if store.exists(store.partition_file(REPLAY, key)) or store.refusal(REPLAY, key):
-                yield Blocked(key, f"symbol_features {key}: {error}")
+                yield partial(Blocked, key, f"symbol_features {key}: {error}")
             else:
-                yield Left(key, f"symbol_features {key} is left unbuilt: its own replay is not there.")
+                yield partial(Left, key, f"symbol_features {key} is left unbuilt: its own replay is not there.")
     days = {date: day.bars for read in reads.values() for date, day in read.items() if day.bars is not None}
     dates = [key.date for key in reads if key.date in days]
     bars = (
@@ -146,7 +153,7 @@ def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: S
     seconds = (time.perf_counter() - started) / max(len(reads), 1)
     for key, read in reads.items():
         day = built.get(key.date) or DayFeatures(key.date, SYMBOL_FEATURES_SCHEMA.empty_table(), 0)
-        yield _publish(store, options, key, read, bars, day, seconds)
+        yield partial(_publish, store, options, key, read, bars, day, seconds)
 
 
 def _publish(

@@ -52,34 +52,38 @@ def content_hash(table: pa.Table) -> str:
     A null's value counts as zero; a string counts as its length (int32) and its UTF-8 bytes.
     """
     digest = hashlib.sha256()
+    all_valid = b"\x01" * table.num_rows
     for column_field, column in zip(table.schema, table.columns, strict=True):
-        array = column.combine_chunks()
+        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         digest.update(f"{column_field.name}\0{column_field.type}\0{len(array)}\0".encode())
-        valid = np.asarray(array.is_valid())
-        digest.update(valid.astype(np.uint8).tobytes())
-        if pa.types.is_string(array.type):
-            lengths, text = _string_values(array)
-            digest.update(lengths)
-            digest.update(text)
+        if array.null_count:
+            digest.update(np.asarray(array.is_valid()).astype(np.uint8).data)
+            array = array.fill_null("" if pa.types.is_string(array.type) else pa.scalar(0).cast(array.type))
         else:
-            digest.update(_little_endian(array))
+            digest.update(all_valid)
+        if pa.types.is_string(array.type):
+            _hash_strings(digest, array)
+        else:
+            digest.update(_little_endian(array).data)
     return digest.hexdigest()
 
 
-def _string_values(array: pa.StringArray) -> tuple[bytes, bytes]:
-    array = array.fill_null("")
-    offsets = np.frombuffer(array.buffers()[1], dtype="<i4")[array.offset : array.offset + len(array) + 1]
-    text = array.buffers()[2].to_pybytes()[offsets[0] : offsets[-1]] if len(array) and array.buffers()[2] else b""
-    return np.diff(offsets).astype("<i4").tobytes(), text
+def _hash_strings(digest: hashlib._Hash, array: pa.StringArray) -> None:
+    _, offsets, text = array.buffers()
+    if not len(array):
+        return
+    places = np.frombuffer(offsets, dtype="<i4")[array.offset : array.offset + len(array) + 1]
+    digest.update(np.diff(places).data)
+    if text is not None:
+        digest.update(memoryview(text)[places[0] : places[-1]])
 
 
-def _little_endian(array: pa.Array) -> bytes:
+def _little_endian(array: pa.Array) -> np.ndarray:
+    """The values of an array without nulls, as they are hashed."""
     if pa.types.is_timestamp(array.type):
-        array = array.cast(pa.int64())
-    if array.null_count:
-        array = array.fill_null(0)
+        array = array.view(pa.int64())
     values = array.to_numpy(zero_copy_only=False)
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
 
 
 def to_parquet(table: pa.Table, footer: Footer) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pyarrow as pa
 from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.splits.manifest import FIT, SPLIT_IDS, TUNE, VALIDATION_LOCKED
 
-_SAMPLE_ROWS = 5000
+CORRELATION_ROWS = 5000
 _SAMPLE_SEED = 7
 _HIGH_CORRELATION = 0.95
 _MOST_PAIRS = 30
@@ -42,17 +43,21 @@ class ColumnStatistics:
     maximum: float
 
 
-def column_statistics(feature: str, values: np.ndarray) -> ColumnStatistics:
-    """Counts, extremes and quantiles (linear interpolation) of float32 values of shape (rows,); NaN is left out of them."""
+def column_statistics(
+    feature: str, values: np.ndarray, exact: Mapping[str, Any] | None = None, rows: int = 0
+) -> ColumnStatistics:
+    """Counts, extremes and quantiles (linear interpolation) of float32 values of shape (rows,); NaN is left out of them.
+
+    Where the values are a sample, `exact` has the nan_count, inf_count, minimum and maximum of all `rows` rows.
+    """
     series = pd.Series(values)
-    quantiles = series.quantile([0.01, 0.5, 0.99])
-    return ColumnStatistics(
-        feature,
-        int(np.isnan(values).sum()),
-        int(np.isinf(values).sum()),
-        int(np.isfinite(values).sum()),
-        *(float(value) for value in (series.min(), *quantiles, series.max())),
-    )
+    p01, p50, p99 = (float(value) for value in series.quantile([0.01, 0.5, 0.99]))
+    if exact is None:
+        counts = {"nan_count": int(np.isnan(values).sum()), "inf_count": int(np.isinf(values).sum())}
+        exact, rows = {**counts, "minimum": float(series.min()), "maximum": float(series.max())}, len(values)
+    low, high = (np.nan if exact[name] is None else float(exact[name]) for name in ("minimum", "maximum"))
+    nan, inf = exact["nan_count"], exact["inf_count"]
+    return ColumnStatistics(feature, nan, inf, rows - nan - inf, low, p01, p50, p99, high)
 
 
 def drift_row(feature: str, values: np.ndarray, splits: Mapping[str, np.ndarray]) -> dict[str, object]:
@@ -75,9 +80,9 @@ def drift_row(feature: str, values: np.ndarray, splits: Mapping[str, np.ndarray]
 
 def sample_positions(rows: int) -> np.ndarray:
     """Positions of the rows that the correlations are taken over: all, or 5,000 drawn with a fixed seed."""
-    if rows <= _SAMPLE_ROWS:
+    if rows <= CORRELATION_ROWS:
         return np.arange(rows)
-    return np.random.RandomState(_SAMPLE_SEED).choice(rows, _SAMPLE_ROWS, replace=False)
+    return np.random.RandomState(_SAMPLE_SEED).choice(rows, CORRELATION_ROWS, replace=False)
 
 
 def high_correlations(sample: Mapping[str, np.ndarray]) -> list[dict[str, object]]:

@@ -126,12 +126,11 @@ class SplitManifest:
 
     def assign(self, open_time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """split_id and walk_forward_fold of each minute, two object arrays of the input's shape."""
-        split_ids = np.full(len(open_time_ms), UNASSIGNED, dtype=object)
-        folds = np.full(len(open_time_ms), NO_FOLD, dtype=object)
-        for segment in self.segments:
-            inside = (open_time_ms >= segment.start_ms) & (open_time_ms < segment.end_ms)
-            split_ids[inside] = segment.split_id
-            folds[inside] = segment.fold
+        segment = np.zeros(len(open_time_ms), dtype=np.int32)
+        for number, found in enumerate(self.segments, start=1):
+            segment[(open_time_ms >= found.start_ms) & (open_time_ms < found.end_ms)] = number
+        names = [(UNASSIGNED, NO_FOLD), *((found.split_id, found.fold) for found in self.segments)]
+        split_ids, folds = (np.array(column, dtype=object)[segment] for column in zip(*names, strict=True))
         return split_ids, folds
 
     def touches(self, split_id: str, day: dt.date) -> bool:

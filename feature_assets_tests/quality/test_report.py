@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feature_assets.quality import sample
 from feature_assets.quality.report import distribution, extreme_values, markdown_table
 from feature_assets.quality.statistics import column_statistics, drift_row, reference_statistics, sample_positions
 from feature_assets_tests.support.graph import Graph, parquet_graph
@@ -75,23 +76,29 @@ def test_two_builds_of_the_same_data_give_the_same_manifest_and_report(tmp_path)
     for name in ("one", "two"):
         graph = Graph(tmp_path / name, SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-03")
         graph.build()
-        files.append({path: data for path, data in graph.files().items() if not path.endswith(".parquet")})
+        files.append(graph.files())
     assert files[0] == files[1]
-    assert set(files[0]) == {
+    assert {path for path in files[0] if "=" not in path} == {
+        "dataset/frame_sample.parquet",
         *("store.json", "split/split_manifest.json", "report/feature_quality_report.md"),
         *(f"dataset/{name}.json" for name in ("feature_order", "feature_schema", "feature_frame.manifest")),
     }
 
 
-def test_the_figures_are_the_same_however_many_columns_are_read_at_once(tmp_path, monkeypatch):
-    from feature_assets.dataset import quality_report
-
-    graph = Graph(tmp_path, SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-03")
-    graph.build()
-    keys = graph.store.keys("feature_frame")
-    at_once = quality_report.frame_statistics(graph.store, keys)
-    monkeypatch.setattr(quality_report, "_GROUP_BYTES", 4 * 2880 * 5)
-    assert quality_report.frame_statistics(graph.store, keys) == at_once
+def test_a_report_over_more_rows_than_a_sample_holds_says_so_and_keeps_exact_counts_and_extremes(tmp_path, monkeypatch):
+    whole = Graph(tmp_path / "whole", SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-04")
+    drawn = Graph(tmp_path / "drawn", SYMBOLS="BTCUSDT", START_DATE="2026-02-01", END_DATE="2026-02-04")
+    whole.build()
+    monkeypatch.setattr(sample, "MOST_ROWS", 1000)
+    drawn.build()
+    one, two = ((g.folder / "store/report/feature_quality_report.md").read_text() for g in (whole, drawn))
+    assert "drawn_by_hash" not in one
+    assert "- drawn_by_hash: 1000 of 4320 rows" in two
+    assert section(one, "Extreme Value Check") == section(two, "Extreme Value Check")
+    cells = [[line.split("|") for line in section(text, "Distribution").splitlines()[2:]] for text in (one, two)]
+    extremes = [[(row[1], row[2], row[3], row[7]) for row in rows] for rows in cells]
+    assert extremes[0] == extremes[1]
+    assert cells[0] != cells[1]
 
 
 def test_a_report_without_a_manifest_names_what_is_missing(tmp_path):

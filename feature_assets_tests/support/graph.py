@@ -61,9 +61,10 @@ class Graph:
         return pd.concat(tables).sort_values(["symbol", "event_time"], ignore_index=True)
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the store by its path under the root."""
+        """Every file of the store by its path under the root, but those that readers of folders leave out."""
         root = Path(self.settings.root)
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+        files = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
     def materialized(self, asset: str) -> list[str]:
         """The partitions that Dagster has recorded as materialized."""

@@ -1,0 +1,60 @@
+"""What the manifest keeps of the frame's values for the report: which dates, exact counts, and two samples of rows.
+
+VALIDATION_LOCKED rows are in a sample of their own, which the drift table alone reads, and in no count.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.tables import Footer, content_hash, to_parquet
+from feature_assets.quality.sample import FeatureCounts, RowSample
+from feature_assets.splits.manifest import VALIDATION_LOCKED
+
+
+class FrameSample:
+    """Dates can be added, in any order, but not taken away."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, str] = {}
+        self.counts = FeatureCounts()
+        self._seen, self._locked = RowSample(), RowSample()
+
+    def add(self, key: Key, frame_hash: str, frame: pa.Table) -> None:
+        """Add a date's rows; frame_hash: the content hash of its frame."""
+        self.inputs[str(key)] = frame_hash
+        is_locked = pc.equal(frame["split_id"], VALIDATION_LOCKED)
+        seen = frame.filter(pc.invert(is_locked)) if pc.any(is_locked).as_py() else frame
+        self.counts.add(seen)
+        self._seen.add(seen)
+        if seen is not frame:
+            self._locked.add(frame.filter(is_locked))
+
+    @property
+    def seen_rows(self) -> int:
+        """How many rows outside VALIDATION_LOCKED the sample has."""
+        return self._seen.table().num_rows
+
+    def rows(self) -> pa.Table:
+        """The sampled rows, those outside VALIDATION_LOCKED first: row_hash, split_id, and the features as float32."""
+        return pa.concat_tables([self._seen.table(), self._locked.table()]).combine_chunks()
+
+    def to_parquet(self) -> bytes:
+        table = self.rows()
+        return to_parquet(table, Footer(content_hash(table), "", self.inputs, self.counts.to_stats()))
+
+    @classmethod
+    def from_parquet(cls, data: bytes) -> FrameSample:
+        """The sample that to_parquet wrote; raises KeyError, ValueError or an ArrowException for anything else."""
+        table = pq.read_table(pa.BufferReader(data))
+        footer = Footer.from_metadata(table.schema.metadata or {})
+        table = table.replace_schema_metadata(None)
+        found = cls()
+        found.inputs, found.counts = footer.inputs, FeatureCounts.from_stats(footer.stats)
+        is_locked = pc.equal(table["split_id"], VALIDATION_LOCKED)
+        found._seen.add_drawn(table.filter(pc.invert(is_locked)))
+        found._locked.add_drawn(table.filter(is_locked))
+        return found

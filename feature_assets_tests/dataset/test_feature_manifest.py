@@ -1,0 +1,124 @@
+"""The manifest of a store that grows: what has not changed is not read again, and what has is seen."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from feature_assets.dataset import feature_manifest
+from feature_assets.dataset.feature_manifest import EXAMINED_FILE, build_feature_manifest
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.store import Store
+from feature_assets.errors import StaleInputError
+from feature_assets_tests.support.graph import parquet_graph
+from feature_assets_tests.support.replays import days
+
+RANGE = {"START_DATE": "2025-03-03", "END_DATE": "2025-03-07"}
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """Three of four days are built, all of it an hour ago."""
+    found = parquet_graph(tmp_path, days("BTCUSDT", 4), **RANGE)
+    found.build(end="2025-03-06")
+    backdate(found.folder / "store", 3600)
+    return found
+
+
+def backdate(root: Path, seconds: float) -> None:
+    """Make every file older, that of the examination a little less so."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - seconds,) * 2)
+    os.utime(root / EXAMINED_FILE, (time.time() - seconds + 10,) * 2)
+
+
+@pytest.fixture
+def read_dates(monkeypatch):
+    """The dates whose frames the manifest reads."""
+    seen = []
+    reading = feature_manifest._read
+    monkeypatch.setattr(feature_manifest, "_read", lambda store, key: seen.append(str(key)) or reading(store, key))
+    return seen
+
+
+def from_scratch(graph) -> dict[str, bytes]:
+    """The store's files after a manifest that looked at everything."""
+    Path(graph.folder / "store" / EXAMINED_FILE).unlink()
+    build_feature_manifest(graph.store, graph.settings)
+    return graph.files()
+
+
+def test_a_day_that_is_added_is_the_only_one_that_is_read(graph, read_dates):
+    graph.build(start="2025-03-06")
+    assert read_dates == ["2025-03-06"]
+    files = graph.files()
+    assert from_scratch(graph) == files
+
+
+def test_nothing_is_read_where_nothing_has_changed(graph, read_dates):
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert check.passed
+    assert "3 of them have not changed since the last manifest" in check.message
+    assert read_dates == []
+
+
+def test_a_frame_that_was_built_again_with_other_rows_is_counted_anew(graph, read_dates):
+    bars = days("BTCUSDT", 4)
+    bars.loc[2 * 1440 : 3 * 1440, "spread_bps"] += 1.0
+    bars.to_parquet(graph.folder / "replay.parquet", index=False, row_group_size=20_000)
+    result = graph.build(start="2025-03-05", end="2025-03-06")
+    assert not result.errors
+    assert sorted(set(read_dates)) == ["2025-03-03", "2025-03-04", "2025-03-05"], "counts cannot be taken back: all is read"
+    files = graph.files()
+    assert from_scratch(graph) == files
+
+
+def test_a_file_that_was_tampered_with_is_found(graph):
+    path = graph.folder / "store" / Store.partition_file("feature_frame", Key.parse("2025-03-04"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert not check.passed
+    assert "2025-03-04" in check.message
+
+
+@pytest.mark.parametrize("asset", ["replay", "symbol_features"])
+def test_an_input_that_is_another_since_is_found(graph, asset):
+    key = Key.parse("2025-03-04|BTCUSDT")
+    table, footer = graph.store.read(asset, key)
+    graph.store.publish(asset, key, table, type(footer)("0" * 64, footer.code_version, footer.inputs, footer.stats))
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert not check.passed
+    assert "stale" in check.message
+    with pytest.raises(StaleInputError):
+        graph.store.input_hash("feature_frame/2025-03-04")
+
+
+def test_other_code_or_another_split_manifest_makes_every_date_be_read(graph, read_dates, monkeypatch):
+    monkeypatch.setattr(feature_manifest, "features_code_version", lambda _options: "other")
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert not check.passed
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
+def test_a_refused_manifest_vouches_for_nothing(graph, read_dates):
+    key = Key.parse("2025-03-04|BTCUSDT")
+    table, footer = graph.store.read("symbol_features", key)
+    graph.store.publish("symbol_features", key, table, type(footer)("0" * 64, footer.code_version, footer.inputs, footer.stats))
+    assert not build_feature_manifest(graph.store, graph.settings)[1].passed
+    backdate(graph.folder / "store", 60)
+    assert not build_feature_manifest(graph.store, graph.settings)[1].passed
+    assert read_dates.count("2025-03-03") == 1
+
+
+def test_no_mark_and_no_temporary_file_is_left_by_a_refused_manifest(graph, monkeypatch):
+    before = (graph.folder / "store" / EXAMINED_FILE).stat().st_mtime_ns
+    monkeypatch.setattr(feature_manifest, "features_code_version", lambda _options: "other")
+    assert not build_feature_manifest(graph.store, graph.settings)[1].passed
+    assert (graph.folder / "store" / EXAMINED_FILE).stat().st_mtime_ns == before
+    assert list((graph.folder / "store").rglob("*.tmp")) == []
