@@ -23,7 +23,7 @@ from feature_assets.dataset.version import code_version
 from feature_assets.errors import MissingInputError, RefusedInputError, StoreError
 from feature_assets.features.build import DayFeatures, FeatureOptions, is_kept, iter_day_features, window_of_day
 from feature_assets.features.catalogue import FEATURE_VERSION, FLAGS, LOOKBACK_DAYS, LOOKBACK_ROWS, SYMBOL_FEATURES_SCHEMA
-from feature_assets.leakage.lookahead import cut_of, look_ahead
+from feature_assets.leakage.lookahead import cuts, look_ahead
 from feature_assets.market import bars as market
 from feature_assets.market.bars import Bars
 from feature_assets.quality.finite import not_finite
@@ -200,12 +200,17 @@ def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOption
     if not day.table.num_rows:
         return Check(NO_LOOKAHEAD, passed=True, message=f"{key}: no rows, nothing to prove.")
     window, first = window_of_day(bars, key.date)
-    cut = cut_of(str(key), day.table.num_rows)
+    assert key.symbol is not None
+    (cut,) = cuts(key.symbol, key.date, day.table.num_rows)
     found = look_ahead(window, first, day.table, cut, options)
-    message = found or f"all {cut + 1} rows up to {day.table['event_time'][cut]} are bit-equal without the rows after it."
+    what = "removed" if cut.kind == "removed" else f"poisoned ({cut.kind})"
+    message = (
+        found or f"all {cut.row + 1} rows up to {day.table['event_time'][cut.row]} are bit-equal with the rows after it {what}."
+    )
     return Check(
         NO_LOOKAHEAD,
         found is None,
         f"{key}: {message}",
-        details={"cut_row": cut, "rows_compared": cut + 1} | ({"offending": [found]} if found else {}),
+        details={"cut_row": cut.row, "later_rows": cut.kind, "rows_compared": cut.row + 1}
+        | ({"offending": [found]} if found else {}),
     )

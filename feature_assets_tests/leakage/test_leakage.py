@@ -15,9 +15,9 @@ from feature_assets.dataset.keys import Key
 from feature_assets.features import build
 from feature_assets.features.build import FeatureOptions, feature_table, iter_day_features, window_of_day
 from feature_assets.features.catalogue import FEATURE_ORDER, FEATURES, SYMBOL_FEATURES_SCHEMA
-from feature_assets.leakage.lookahead import cut_of, look_ahead
+from feature_assets.leakage.lookahead import KINDS, Cut, cuts, look_ahead
 from feature_assets.leakage.splits import split_leaks
-from feature_assets.market.bars import MINUTE_MS, Bars, day_start_ms
+from feature_assets.market.bars import MINUTE_MS, REPLAY_COLUMNS, Bars, day_start_ms
 from feature_assets.market.sources.synthetic import SyntheticSource
 from feature_assets.splits.manifest import SplitManifest, parse_splits
 
@@ -46,27 +46,32 @@ def _leak(monkeypatch, name: str, leaking: Callable[[np.ndarray], np.ndarray]) -
     monkeypatch.setattr(build, "FEATURES", tuple(map(replaced, FEATURES)))
 
 
-def _found(window: tuple[Bars, int], cut: int) -> str | None:
+def _removed(row: int) -> Cut:
+    return Cut(row, "removed", 1)
+
+
+def _found(window: tuple[Bars, int], row: int, kind: str = "removed") -> str | None:
     bars, first = window
     bars = bars.rows(0, len(bars))
-    return look_ahead(bars, first, feature_table(bars, first, OPTIONS), cut, OPTIONS)
+    return look_ahead(bars, first, feature_table(bars, first, OPTIONS), Cut(row, kind, 1), OPTIONS)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 479, 720, 1438, 1439])
-def test_the_catalogue_does_not_look_ahead(window, cut):
-    assert _found(window, cut) is None
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("row", [0, 1, 479, 720, 1438, 1439])
+def test_the_catalogue_does_not_look_ahead(window, row, kind):
+    assert _found(window, row, kind) is None
 
 
 @pytest.mark.parametrize("options", [FeatureOptions(gaps="restart"), FeatureOptions(("quotes", "funding"))])
 def test_the_catalogue_does_not_look_ahead_under_other_options(window, options):
     bars, first = window
-    assert look_ahead(bars, first, feature_table(bars, first, options), 700, options) is None
+    assert look_ahead(bars, first, feature_table(bars, first, options), _removed(700), options) is None
 
 
 def test_a_day_whose_first_rows_are_warm_up_does_not_look_ahead():
     bars = Bars.from_table(SyntheticSource().day("BTCUSDT", DAY))
     (day,) = iter_day_features(bars, [DAY], OPTIONS)
-    assert [look_ahead(bars, 0, day.table, cut, OPTIONS) for cut in (0, 59, 1438, 1439)] == [None] * 4
+    assert [look_ahead(bars, 0, day.table, _removed(row), OPTIONS) for row in (0, 59, 1438, 1439)] == [None] * 4
 
 
 @pytest.mark.parametrize("name", ["ret_1m_bps", "spread_rank_24h_pct", "minute_of_day_cos", "level1_ofi_1m"])
@@ -77,7 +82,9 @@ def test_a_feature_that_reads_one_row_ahead_is_found_with_its_name_cut_and_both_
     _leak(monkeypatch, name, lambda values: np.append(values[1:], -7.0))
     found = _found(window, cut)
     assert found is not None
-    assert found.startswith(f"{name} looks ahead: cut after row {cut}, row {cut} (2026-02-03 11:40:00")
+    assert found.startswith(
+        f"{name} looks ahead 1 row(s): cut after row {cut}, later rows removed, row {cut} (2026-02-03 11:40:00"
+    )
     assert "is -7.0 without the later rows" in found
     assert f"{sound[cut + 1].as_py()} with them" in found
     assert found.endswith("; 1 row(s) differ.")
@@ -85,19 +92,23 @@ def test_a_feature_that_reads_one_row_ahead_is_found_with_its_name_cut_and_both_
 
 def test_a_row_rolled_back_by_one_is_found(window, monkeypatch):
     _leak(monkeypatch, "spread_bps", lambda values: np.roll(values, -1))
-    assert str(_found(window, 100)).startswith("spread_bps looks ahead: cut after row 100, row 100 (2026-02-03 01:40:00")
+    assert str(_found(window, 100)).startswith(
+        "spread_bps looks ahead 1 row(s): cut after row 100, later rows removed, row 100 (2026-02-03 01:40:00"
+    )
 
 
 def test_a_centred_window_is_found_in_every_row_it_reaches(window, monkeypatch):
     _leak(monkeypatch, "level1_ofi_1m", lambda values: values + np.append(values[30:], np.zeros(30)))
     found = str(_found(window, 100))
-    assert found.startswith("level1_ofi_1m looks ahead: cut after row 100, row 71 ")
+    assert found.startswith("level1_ofi_1m looks ahead 30 row(s): cut after row 100, later rows removed, row 71 ")
     assert found.endswith("30 row(s) differ.")
 
 
 def test_a_scale_over_the_whole_sample_is_found(window, monkeypatch):
     _leak(monkeypatch, "level1_ofi_1m", lambda values: values / np.abs(values).sum())
-    assert str(_found(window, 100)).startswith("level1_ofi_1m looks ahead: cut after row 100, row 0 ")
+    assert str(_found(window, 100)).startswith(
+        "level1_ofi_1m looks ahead 1439 row(s): cut after row 100, later rows removed, row 0 "
+    )
 
 
 def test_a_change_of_the_last_bit_is_found(window, monkeypatch):
@@ -106,31 +117,30 @@ def test_a_change_of_the_last_bit_is_found(window, monkeypatch):
 
     _leak(monkeypatch, "minute_of_day_sin", nudge)
     found = str(_found(window, 5))
-    assert found.startswith("minute_of_day_sin looks ahead: cut after row 5, row 5 ")
+    assert found.startswith("minute_of_day_sin looks ahead 1 row(s): cut after row 5, later rows removed, row 5 ")
     assert found.endswith("1 row(s) differ.")
 
 
 def test_a_value_that_is_null_only_without_the_later_rows_is_found(window, monkeypatch):
     _leak(monkeypatch, "spread_bps", lambda values: np.append(values[:-1], np.nan))
     found = str(_found(window, 5))
-    # The flag follows from the values, and is compared first.
-    assert found.startswith("data_quality_flag looks ahead: cut after row 5, row 5 ")
-    assert "is WARMUP without the later rows and OK with them" in found
+    assert found.startswith("spread_bps looks ahead 1 row(s): cut after row 5, later rows removed, row 5 ")
+    assert "is None without the later rows" in found
 
 
 def test_a_flag_that_knows_the_next_row_is_found(monkeypatch):
     bars = Bars.from_table(SyntheticSource().day("BTCUSDT", DAY))
     flags = build._flags
     monkeypatch.setattr(build, "_flags", lambda *arguments: np.roll(flags(*arguments), -1))
-    found = str(look_ahead(bars, 0, feature_table(bars, 0, OPTIONS), 1438, OPTIONS))
-    assert found.startswith("data_quality_flag looks ahead: cut after row 1438, row 1438 ")
+    found = str(look_ahead(bars, 0, feature_table(bars, 0, OPTIONS), _removed(1438), OPTIONS))
+    assert found.startswith("data_quality_flag looks ahead 1 row(s): cut after row 1438, later rows removed, row 1438 ")
 
 
 def test_a_row_that_exists_only_by_hindsight_is_found(window):
     bars, first = window
     table = feature_table(bars.rows(0, len(bars)), first, OPTIONS).slice(0, 90)
-    found = look_ahead(bars, first, table, 99, OPTIONS)
-    assert found == "cut after row 99: 100 rows instead of 90: a row's existence depends on later rows."
+    found = look_ahead(bars, first, table, _removed(99), OPTIONS)
+    assert found == "cut after row 99, later rows removed: 100 rows instead of 90: a row's existence depends on later rows."
 
 
 def test_rows_after_the_cut_are_not_compared(window):
@@ -138,17 +148,59 @@ def test_rows_after_the_cut_are_not_compared(window):
     table = feature_table(bars.rows(0, len(bars)), first, OPTIONS)
     spoilt = np.append(table["spread_bps"].to_numpy()[:101], np.full(1339, 9e9, dtype=np.float32))
     table = table.set_column(table.schema.names.index("spread_bps"), "spread_bps", pa.array(spoilt))
-    assert look_ahead(bars, first, table, 100, OPTIONS) is None
-    assert str(look_ahead(bars, first, table, 101, OPTIONS)).startswith("spread_bps looks ahead: cut after row 101, row 101 ")
+    assert look_ahead(bars, first, table, _removed(100), OPTIONS) is None
+    assert "spread_bps looks ahead" in str(look_ahead(bars, first, table, _removed(101), OPTIONS))
 
 
-def test_the_key_alone_decides_the_cut_and_over_many_days_every_region_is_cut():
-    keys = [str(Key(DAY + dt.timedelta(days=n), "BTCUSDT")) for n in range(200)]
-    cuts = [cut_of(key, 1440) for key in keys]
-    assert cuts == [cut_of(key, 1440) for key in keys]
-    assert all(0 <= cut < 1440 for cut in cuts)
-    assert {cut // 144 for cut in cuts} == set(range(10))
-    assert {cut_of(key, 1) for key in keys} == {0}
+@pytest.mark.parametrize("kind", ["random", "huge", "nan"])
+@pytest.mark.parametrize("ahead", [1, 2, 60, 240])
+def test_a_look_ahead_shows_in_any_poison_and_says_how_far_it_reads(window, monkeypatch, kind, ahead):
+    _leak(monkeypatch, "ret_1m_bps", lambda values: np.append(values[ahead:], values[-ahead:]))
+    found = str(_found(window, 700, kind))
+    assert found.startswith(f"ret_1m_bps looks ahead {ahead} row(s): cut after row 700, later rows {kind}, row ")
+    assert found.endswith(f"; {ahead} row(s) differ.")
+
+
+def test_a_look_ahead_into_a_flat_stretch_is_seen_in_poison_though_not_in_what_is_left_out(window, monkeypatch):
+    """Where the next value equals the last one, repeating the last one for want of a next gives nothing away."""
+    bars, first = window
+    flat = {name: bars[name].copy() for name in REPLAY_COLUMNS}
+    flat["spread_bps"][first + 600 : first + 800] = 1.0
+    flat_window = Bars(flat), first
+    _leak(monkeypatch, "spread_bps", lambda values: np.append(values[1:], values[-1]))
+    assert _found(flat_window, 700) is None
+    assert "spread_bps looks ahead 1 row(s)" in str(_found(flat_window, 700, "huge"))
+
+
+def test_no_value_of_a_locked_row_is_told(window, monkeypatch):
+    bars, first = window
+    _leak(monkeypatch, "spread_bps", lambda values: np.append(values[1:], -7.0))
+    table = feature_table(bars.rows(0, len(bars)), first, OPTIONS)
+    start = day_start_ms(DAY) + 700 * MINUTE_MS
+    told = str(look_ahead(bars, first, table, _removed(699), OPTIONS, start))
+    hidden = str(look_ahead(bars, first, table, _removed(700), OPTIONS, start))
+    assert "is -7.0 without the later rows" in told
+    assert hidden.startswith(
+        "spread_bps looks ahead 1 row(s): cut after row 700, later rows removed, row 700 (2026-02-03 11:40:00"
+    )
+    assert hidden.endswith("is a locked value; 1 row(s) differ.")
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "1000PEPEUSDT"])
+def test_over_a_month_every_hour_of_the_day_is_cut_and_every_kind_is_tried(symbol):
+    for begin in range(0, 100, 7):
+        month = [cut for day in range(30) for cut in cuts(symbol, DAY + dt.timedelta(days=begin + day), 1440)]
+        rows = sorted(cut.row for cut in month)
+        assert max(np.diff([*rows, rows[0] + 1440])) <= 60
+        assert {cut.kind for cut in month} == set(KINDS)
+
+
+def test_cuts_follow_from_the_key_alone_and_1440_of_them_are_every_minute():
+    assert list(cuts("BTCUSDT", DAY, 1440, 3)) == list(cuts("BTCUSDT", DAY, 1440, 3))
+    assert list(cuts("BTCUSDT", DAY, 1440, 3)) != list(cuts("ETHUSDT", DAY, 1440, 3))
+    assert sorted(cut.row for cut in cuts("BTCUSDT", DAY, 1440, 1440)) == list(range(1440))
+    assert {cut.row for cut in cuts("BTCUSDT", DAY, 1, 50)} == {0}
+    assert {cut.row for cut in cuts("BTCUSDT", DAY, 7, 50)} == set(range(7))
 
 
 # Splits
