@@ -133,3 +133,18 @@ def test_dagster_asset_materialize_exits_1_for_a_refused_partition_and_for_a_ski
     skipped = materialize(tmp_path, "feature_frame,feature_manifest", "--partition", "2025-03-03", **replay)
     assert skipped.returncode == 1
     assert "cannot share a run" in skipped.stderr
+
+
+def test_audit_exits_0_where_all_is_proven_1_where_it_is_not_and_2_for_a_wrong_number_of_cuts(tmp_path):
+    settings = {"SYMBOLS": "BTCUSDT", "END_DATE": "2026-02-03"}
+    assert run(["feature-assets", "audit"], tmp_path, **settings).returncode == 1, "nothing is stored"
+    assert run(["feature-assets", "build"], tmp_path, **settings).returncode == 0
+    result = run(["feature-assets", "audit", "--cuts", "3"], tmp_path, **settings)
+    assert result.returncode == 0, result.stderr
+    assert "2 partitions, 6 cuts, " in result.stdout
+    assert "all bit-equal" in result.stdout
+    (tmp_path / "data/feature_frame/date=2026-02-01/part-0.parquet").unlink()
+    result = run(["feature-assets", "audit"], tmp_path, **settings)
+    assert result.returncode == 1
+    assert "2026-02-01|BTCUSDT: feature_frame 2026-02-01 is missing" in result.stderr
+    assert run(["feature-assets", "audit", "--cuts", "1441"], tmp_path, **settings).returncode == 2

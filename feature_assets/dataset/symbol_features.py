@@ -50,7 +50,7 @@ def _calls(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterat
     """A call a key that proves and publishes it; what several keys share is computed here."""
     for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
         assert symbol is not None
-        replay = _Replay(store, symbol, options)
+        replay = ReplayDays(store, symbol, options)
         remaining = iter(group)
         while chunk := list(islice(remaining, _CHUNK)):
             yield from _chunk_calls(store, replay, options, chunk)
@@ -104,7 +104,7 @@ class _Day:
     rows: int
 
 
-class _Replay:
+class ReplayDays:
     """A symbol's replay days, each read and verified once, the last LOOKBACK_DAYS kept."""
 
     def __init__(self, store: Store, symbol: str, options: FeatureOptions) -> None:
@@ -130,7 +130,9 @@ class _Replay:
         self._days = {day: held for day, held in self._days.items() if day >= date}
 
 
-def _chunk_calls(store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Callable[[], Outcome]]:
+def _chunk_calls(
+    store: Store, replay: ReplayDays, options: FeatureOptions, keys: Sequence[Key]
+) -> Iterator[Callable[[], Outcome]]:
     started = time.perf_counter()
     replay.forget_before(keys[0].date - LOOKBACK_DAYS * ONE_DAY)
     reads: dict[Key, dict[dt.date, _Day]] = {}
