@@ -110,9 +110,8 @@ def _in_frame(key: Key, table: pa.Table, frame: pa.Table | str) -> list[str]:
         return []
     same = len(rows) == len(table)
     names = [name for name in table.schema.names if not same or not np.array_equal(*_pair(rows, table, name))]
-    return [
-        f"{key}: feature_frame {key.date} has other rows of {key.symbol} than symbol_features ({', '.join(names)}); build it again."
-    ]
+    what = f"feature_frame {key.date} has other rows of {key.symbol} than symbol_features ({', '.join(names)})"
+    return [f"{key}: {what}; build it again."]
 
 
 def _pair(one: pa.Table, other: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
