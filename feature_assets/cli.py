@@ -62,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_range(status)
     status.add_argument("--json", action="store_true", help="every partition as JSON")
     status.set_defaults(run=_status)
+    relock = commands.add_parser(
+        "relock",
+        help="accept changed rows of VALIDATION_LOCKED, with a reason that is kept",
+        description="Accept the rows of VALIDATION_LOCKED that the stored features and the present settings give, and its "
+        "boundaries, as one amendment of the validation lock. Nothing is built: `feature-assets build` then publishes them. "
+        "Exit codes: 0 accepted, or nothing has changed, 1 inputs are missing, refused or stale, 2 a wrong setting or argument.",
+    )
+    relock.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever reads the ledger")
+    relock.set_defaults(run=_relock)
     return parser
 
 
@@ -108,6 +117,25 @@ def _status(options: argparse.Namespace) -> int:
     else:
         print(_status_table(states, settings))
     return OK if done else FAILED
+
+
+def _relock(options: argparse.Namespace) -> int:
+    from feature_assets.dataset.relock import relock
+    from feature_assets.dataset.store import Store
+    from feature_assets.settings import load_settings
+
+    settings = load_settings()
+    amendment = relock(Store(settings.root), settings, options.reason)
+    if amendment is None:
+        print("nothing has changed: no amendment is needed")
+        return OK
+    bounds = amendment["boundaries"]
+    print(f"amendment {amendment['number']}: {amendment['reason']}")
+    print(f"VALIDATION_LOCKED  {bounds['start']}..{bounds['end']}" if bounds else "VALIDATION_LOCKED  none")
+    for date, hashes in amendment["changed_dates"].items():
+        print(f"{date}  {hashes['old'] or 'no rows'} -> {hashes['new'] or 'no rows'}")
+    print("`feature-assets build` publishes it")
+    return OK
 
 
 def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_frame import frame_code_version
-from feature_assets.dataset.keys import Key, dates
+from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
 from feature_assets.dataset.symbol_features import features_code_version
@@ -30,7 +31,7 @@ from feature_assets.features.catalogue import (
     feature_schema_hash,
     feature_schema_json,
 )
-from feature_assets.market.bars import INPUT_GROUPS
+from feature_assets.market.bars import INPUT_GROUPS, day_start_ms
 from feature_assets.quality.report import utc_text
 from feature_assets.settings import Settings
 from feature_assets.splits.manifest import VALIDATION_LOCKED
@@ -46,6 +47,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     Gives the manifest and the check matches_store; where that fails nothing is published and a marker is left. Raises
     MissingInputError where no frame exists.
     """
+    lock.note_published(store)
     manifest, check = examine_store(store, settings)
     if not check.passed:
         store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, check.message), None)
@@ -80,7 +82,16 @@ def examine_store(store: Store, settings: Settings) -> tuple[dict[str, Any], Che
     if len({footer.code_version for footer in footers} | {frame_code_version()}) > 1:
         broken.append("the dates were built by different code or feature versions; build the range again.")
     broken += _of_other_code(store, settings, footers)
-    manifest = _manifest(settings, entries, footers)
+    held = lock.read_lock(store)
+    broken += _not_as_locked(entries, footers, held)
+    manifest = _manifest(settings, entries, footers, lock.hidden_from(store, settings.splits)) | {
+        "amendments": held.amendments,
+        "amendment_count": len(held.amendments),
+        "looks": held.looks,
+        "look_count": len(held.looks),
+    }
+    # What stops all dates alike is said once.
+    broken = list(dict.fromkeys(broken))
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name."
     return manifest, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {})
 
@@ -112,18 +123,32 @@ def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) 
     return [f"{named}: made by other feature code or options than {version}; build the range again."] if other else []
 
 
-def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer]) -> dict[str, Any]:
+def _not_as_locked(entries: Sequence[dict[str, Any]], footers: Sequence[Footer], held: lock.Lock) -> list[str]:
+    """The published dates whose locked rows are not those of the lock, as an amendment that is not built yet leaves them."""
+    found = {entry["date"]: footer.locked_hash for entry, footer in zip(entries, footers, strict=True)}
+    return [
+        f"feature_frame {date}: its locked rows have the hash {known or 'of no rows'}, {lock.LOCK_FILE} has "
+        f"{held.dates.get(date) or 'that of no rows'}; build it again."
+        for date, known in found.items()
+        if known != held.dates.get(date, "")
+    ]
+
+
+def _manifest(
+    settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer], hidden_from: int | None
+) -> dict[str, Any]:
     counts = row_counts(footers)
     by_flag: Counter[str] = Counter()
     for (_, split, flag), rows in counts.items():
         if split != VALIDATION_LOCKED:
             by_flag[flag] += rows
     total = sum(by_flag.values())
-    available = sum(_each(footers, "available", but=VALIDATION_LOCKED).values())
+    seen = _each(footers, "seen")
+    # What is summed up by date leaves out dates that reach into VALIDATION_LOCKED or are later.
     unlocked = [
         footer
         for entry, footer in zip(entries, footers, strict=True)
-        if not settings.splits.touches(VALIDATION_LOCKED, dt.date.fromisoformat(entry["date"]))
+        if hidden_from is None or day_start_ms(dt.date.fromisoformat(entry["date"]) + ONE_DAY) <= hidden_from
     ]
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
@@ -137,7 +162,7 @@ def _manifest(settings: Settings, entries: Sequence[dict[str, Any]], footers: Se
         "feature_order_hash": feature_order_hash(),
         "feature_schema_hash": feature_schema_hash(),
         "data_hash_sha256": digest.hexdigest(),
-        "liquidation_available_share": available / total if total else 0.0,
+        "liquidation_available_share": seen["available"] / seen["rows"] if seen["rows"] else 0.0,
         "rows_dropped_with_incomplete_days": sum(_each(unlocked, "dropped").values()),
         "rows_bridging_gaps": sum(_each(unlocked, "bridging").values()),
         "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
@@ -197,13 +222,13 @@ def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
     return coverage
 
 
-def _each(footers: Sequence[Footer], kind: str, but: str = "") -> Counter[str]:
-    """Sums of the stats KIND/NAME by name, without the name `but`."""
+def _each(footers: Sequence[Footer], kind: str) -> Counter[str]:
+    """Sums of the stats KIND/NAME by name."""
     sums: Counter[str] = Counter()
     for footer in footers:
         for stat, value in footer.stats.items():
             stat_kind, _, name = stat.partition("/")
-            if stat_kind == kind and name != but:
+            if stat_kind == kind:
                 sums[name] += value
     return sums
 

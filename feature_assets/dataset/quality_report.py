@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_manifest import manifest_keys, read_manifest
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Check
@@ -18,36 +19,53 @@ from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
 from feature_assets.quality.statistics import FrameStatistics
-from feature_assets.splits.manifest import SPLIT_IDS, VALIDATION_LOCKED
+from feature_assets.settings import Settings
+from feature_assets.splits.manifest import FIT, SPLIT_IDS, TUNE
 
 DRIFT = "drift"
 REPORT_FILE = "report/feature_quality_report.md"
 
+_DRIFT_COLUMNS = ("feature", "train_p50", "tune_p50", "validation_p50", "p50_diff", "train_p99", "tune_p99")
+_LOCKED_MEDIANS = {"validation_p50", "p50_diff"}
 # Bytes of float32 values that a group of columns may hold.
 _GROUP_BYTES = 8 << 20
 
 
-def build_quality_report(store: Store) -> tuple[str, Check]:
+def build_quality_report(store: Store, settings: Settings) -> tuple[str, Check]:
     """Write the report of the dates that the manifest names; gives its text and the check `drift`, which never fails.
 
+    Of VALIDATION_LOCKED and later rows it shows counts by flag, and VALIDATION_LOCKED's medians in the drift table where
+    the settings show them.
     Raises MissingInputError where there is no manifest, and StaleInputError where it is not of the frames there are.
     """
     manifest = read_manifest(store)
     _refuse_stale(store, manifest)
-    figures = frame_statistics(store, manifest_keys(manifest))
+    hidden_from = lock.hidden_from(store, settings.splits)
+    figures = frame_statistics(store, manifest_keys(manifest), hidden_from, show_locked_medians=settings.show_locked_medians)
     text = render(manifest, figures, _leakage(manifest), _missing(manifest))
     store.write_bytes(REPORT_FILE, text.encode())
     store.accept(QUALITY_REPORT, None)
-    differences = {str(row["feature"]): row["p50_diff"] for row in figures.drift}
+    differences = {str(row["feature"]): row["p50_diff"] for row in figures.drift if "p50_diff" in row}
     message = "differences of medians, VALIDATION_LOCKED minus FIT, by feature."
+    if not settings.show_locked_medians:
+        message = "medians of VALIDATION_LOCKED are not shown: SHOW_LOCKED_MEDIANS is false."
     return text, Check(DRIFT, passed=True, message=message, warning=True, details=differences)
 
 
-def frame_statistics(store: Store, keys: Sequence[Key]) -> FrameStatistics:
-    """Statistics of the stored dates without their VALIDATION_LOCKED rows, which only the drift table sees."""
-    split_ids = _read(store, keys, ["split_id"])["split_id"]
-    splits = {split: pc.equal(split_ids, split).to_numpy() for split in SPLIT_IDS}
-    seen = ~splits[VALIDATION_LOCKED]
+def frame_statistics(
+    store: Store, keys: Sequence[Key], hidden_from: int | None = None, *, show_locked_medians: bool = True
+) -> FrameStatistics:
+    """Statistics of the stored dates without the rows from `hidden_from` on, in milliseconds since the epoch.
+
+    Only the drift table sees VALIDATION_LOCKED, and of it the medians alone, if they are to be shown.
+    """
+    meta = _read(store, keys, ["split_id", "open_time_ms"])
+    times = meta["open_time_ms"].to_numpy()
+    seen = np.ones(len(times), dtype=bool) if hidden_from is None else times < hidden_from
+    splits = {split: pc.equal(meta["split_id"], split).to_numpy() for split in SPLIT_IDS}
+    splits |= {split: splits[split] & seen for split in (FIT, TUNE)}
+    del meta, times
+    drift_columns = [name for name in _DRIFT_COLUMNS if show_locked_medians or name not in _LOCKED_MEDIANS]
     groups = _Groups(store, keys, len(seen))
     complete = seen.copy()
     for values in groups:
@@ -59,7 +77,8 @@ def frame_statistics(store: Store, keys: Sequence[Key]) -> FrameStatistics:
     for values in groups:
         for name, column in values.items():
             columns.append(statistics.column_statistics(name, column[seen]))
-            drift.append(statistics.drift_row(name, column, splits))
+            row = statistics.drift_row(name, column, splits)
+            drift.append({key: row[key] for key in drift_columns})
             sample[name] = column[sampled]
     return FrameStatistics(columns, statistics.high_correlations(sample), drift)
 
@@ -106,6 +125,7 @@ def _leakage(manifest: Mapping[str, Any]) -> list[str]:
         "rows recomputed without any row after the cut, 0 differed in flag or in any bit of a feature.",
         f"- no_split_leak: {len(manifest['partitions'])} dates: every row's split_id and fold is the manifest's, 0 rows were "
         "there twice, 0 columns were not the frame's own.",
+        *(f"- {line}." for line in lock.ledger_lines(manifest)),
         "- not tested: whether the replay itself holds values that were not known at their minute's end.",
     ]
 

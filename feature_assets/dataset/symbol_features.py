@@ -39,14 +39,19 @@ def features_code_version(options: FeatureOptions) -> str:
     return code_version(features, elementary, market, FEATURE_VERSION, repr(options))
 
 
-def build_symbol_features(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
-    """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time."""
+def build_symbol_features(
+    store: Store, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None = None
+) -> Iterator[Outcome]:
+    """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time.
+
+    What is refused shows no value that rows from `hidden_from` on may have made, in milliseconds since the epoch.
+    """
     for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
         assert symbol is not None
         replay = _Replay(store, symbol, options)
         remaining = iter(group)
         while chunk := list(islice(remaining, _CHUNK)):
-            yield from _build_chunk(store, replay, options, chunk)
+            yield from _build_chunk(store, replay, options, chunk, hidden_from)
 
 
 def look_back(key: Key, day: Callable[[dt.date], _T], kept_rows: Callable[[_T], int]) -> dict[dt.date, _T]:
@@ -123,7 +128,9 @@ class _Replay:
         self._days = {day: held for day, held in self._days.items() if day >= date}
 
 
-def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
+def _build_chunk(
+    store: Store, replay: _Replay, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None
+) -> Iterator[Outcome]:
     started = time.perf_counter()
     replay.forget_before(keys[0].date - LOOKBACK_DAYS * ONE_DAY)
     reads: dict[Key, dict[dt.date, _Day]] = {}
@@ -144,16 +151,25 @@ def _build_chunk(store: Store, replay: _Replay, options: FeatureOptions, keys: S
     )
     built = {day.day: day for day in iter_day_features(bars, dates, options)}
     seconds = (time.perf_counter() - started) / max(len(reads), 1)
+    # A feature that looks ahead may have brought a locked value into an earlier day that was computed with it.
+    show_values = hidden_from is None or not len(bars) or bool(bars["event_time"][-1] < hidden_from)
     for key, read in reads.items():
+        started = time.perf_counter()
         day = built.get(key.date) or DayFeatures(key.date, SYMBOL_FEATURES_SCHEMA.empty_table(), 0)
-        yield _publish(store, options, key, read, bars, day, seconds)
+        checks = (_finite_values(key, day.table, options, show_values), _no_lookahead(key, bars, day, options, show_values))
+        yield _publish(store, options, key, read, day, checks, seconds + time.perf_counter() - started)
 
 
 def _publish(
-    store: Store, options: FeatureOptions, key: Key, read: dict[dt.date, _Day], bars: Bars, day: DayFeatures, seconds: float
+    store: Store,
+    options: FeatureOptions,
+    key: Key,
+    read: dict[dt.date, _Day],
+    day: DayFeatures,
+    checks: tuple[Check, Check],
+    seconds: float,
 ) -> Published | Refused:
     started = time.perf_counter()
-    checks = (_finite_values(key, day.table, options), _no_lookahead(key, bars, day, options))
     version, inputs = features_code_version(options), {held.name: held.content_hash for held in read.values()}
     if broken := [check for check in checks if not check.passed]:
         store.refuse(SYMBOL_FEATURES, key, Refusal(broken[0].name, broken[0].message, version, inputs), day.table)
@@ -183,18 +199,18 @@ def _publish(
     return Published(key, footer, checks, details)
 
 
-def _finite_values(key: Key, table: pa.Table, options: FeatureOptions) -> Check:
-    broken = not_finite(table, options.optional_groups)
+def _finite_values(key: Key, table: pa.Table, options: FeatureOptions, show_values: bool) -> Check:
+    broken = not_finite(table, options.optional_groups, show_values=show_values)
     message = f"{key}: {' '.join(broken)}" if broken else f"{key}: {table.num_rows} rows finite and in bounds."
     return Check(FINITE_VALUES, not broken, message, details={"offending": broken} if broken else {})
 
 
-def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOptions) -> Check:
+def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOptions, show_values: bool) -> Check:
     if not day.table.num_rows:
         return Check(NO_LOOKAHEAD, passed=True, message=f"{key}: no rows, nothing to prove.")
     window, first = window_of_day(bars, key.date)
     cut = cut_of(str(key), day.table.num_rows)
-    found = look_ahead(window, first, day.table, cut, options)
+    found = look_ahead(window, first, day.table, cut, options, show_values=show_values)
     message = found or f"all {cut + 1} rows up to {day.table['event_time'][cut]} are bit-equal without the rows after it."
     return Check(
         NO_LOOKAHEAD,

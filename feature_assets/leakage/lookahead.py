@@ -17,12 +17,15 @@ def cut_of(key: str, rows: int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % rows
 
 
-def look_ahead(bars: Bars, first: int, table: pa.Table, cut: int, options: FeatureOptions) -> str | None:
+def look_ahead(
+    bars: Bars, first: int, table: pa.Table, cut: int, options: FeatureOptions, *, show_values: bool = True
+) -> str | None:
     """Recompute bars[first : first + cut + 1] without the bars after it, and say where `table` differs; None if nowhere.
 
     bars: the day's window, look-back included; first: the index of the day's first row; table: the day's rows as they
     were computed with all bars; cut: the last row of the day that is kept. Every row up to the cut must be there with
-    the same flag and the same bits in every feature. The drop of incomplete days is taken as given.
+    the same flag and the same bits in every feature. The drop of incomplete days is taken as given. Without show_values
+    the sentence names feature and minute alone.
     """
     again = feature_table(bars.rows(0, first + cut + 1), first, options)
     before = table.slice(0, cut + 1)
@@ -34,9 +37,10 @@ def look_ahead(bars: Bars, first: int, table: pa.Table, cut: int, options: Featu
         different = np.flatnonzero(_bits(before[name]) != _bits(again[name]))
         if len(different):
             row = int(different[0])
+            values = f"{again[name][row]} without the later rows and {before[name][row]} with them"
             return (
                 f"{name} looks ahead: cut after row {cut}, row {row} ({before['event_time'][row]}) is "
-                f"{again[name][row]} without the later rows and {before[name][row]} with them; {len(different)} row(s) differ."
+                f"{values if show_values else 'another without the later rows'}; {len(different)} row(s) differ."
             )
     return None
 
