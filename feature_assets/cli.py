@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_range(audit)
     audit.add_argument("--cuts", type=_cuts, default=1, metavar="N", help="cuts a partition: 1, up to every minute (1440)")
     audit.set_defaults(run=_audit)
+    relock = commands.add_parser(
+        "relock",
+        help="accept changed rows of VALIDATION_LOCKED, with a reason that is kept",
+        description="Accept the rows of VALIDATION_LOCKED that the stored features and the present settings give, and its "
+        "boundaries, as one amendment of the validation lock. Nothing is built: `feature-assets build` then publishes them. "
+        "Exit codes: 0 accepted, or nothing has changed, 1 inputs are missing, refused or stale, 2 a wrong setting or argument.",
+    )
+    relock.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever reads the ledger")
+    relock.set_defaults(run=_relock)
     return parser
 
 
@@ -126,6 +135,25 @@ def _status(options: argparse.Namespace) -> int:
     return OK if done else FAILED
 
 
+def _relock(options: argparse.Namespace) -> int:
+    from feature_assets.dataset.relock import relock
+    from feature_assets.dataset.store import Store
+    from feature_assets.settings import load_settings
+
+    settings = load_settings()
+    amendment = relock(Store(settings.root), settings, options.reason)
+    if amendment is None:
+        print("nothing has changed: no amendment is needed")
+        return OK
+    bounds = amendment["boundaries"]
+    print(f"amendment {amendment['number']}: {amendment['reason']}")
+    print(f"VALIDATION_LOCKED  {bounds['start']}..{bounds['end']}" if bounds else "VALIDATION_LOCKED  none")
+    for date, hashes in amendment["changed_dates"].items():
+        print(f"{date}  {hashes['old'] or 'no rows'} -> {hashes['new'] or 'no rows'}")
+    print("`feature-assets build` publishes it")
+    return OK
+
+
 def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:
     """Dates by symbols, a cell of two signs (replay, features), then the frame; below it what is wrong, and the legend."""
     from feature_assets.dataset import status
@@ -149,6 +177,7 @@ def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:
 
 def _audit(options: argparse.Namespace) -> int:
     from feature_assets.dataset.audit import audit
+    from feature_assets.dataset.lock import hidden_from
     from feature_assets.dataset.store import SYMBOL_FEATURES, Store
     from feature_assets.settings import load_settings
 
@@ -156,9 +185,10 @@ def _audit(options: argparse.Namespace) -> int:
     start, end = _range(options, settings)
     store = Store(settings.root)
     keys = [key for key in store.keys(SYMBOL_FEATURES) if start <= key.date < end]
+    hidden = hidden_from(store, settings.splits)
     progress, logger = _Progress(), logging.getLogger("feature_assets.progress")
     cuts, rows, broken = 0, 0, []
-    for done, audited in enumerate(audit(store, settings.options, keys, options.cuts), start=1):
+    for done, audited in enumerate(audit(store, settings.options, keys, options.cuts, hidden), start=1):
         logger.info("%s %d/%d", "audit", done, len(keys))
         cuts, rows = cuts + audited.cuts, rows + audited.rows_compared
         broken += audited.broken

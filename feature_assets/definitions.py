@@ -34,7 +34,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             symbol_features_asset(settings),
             feature_frame_asset(settings),
             feature_manifest_asset(settings),
-            quality_report_asset(),
+            quality_report_asset(settings),
         ],
         jobs=jobs,
         # A run has one step or two: a process of its own for each would double a run's time.

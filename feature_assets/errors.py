@@ -16,11 +16,26 @@ class SettingError(FeatureAssetsError):
 
 
 class ReplayError(FeatureAssetsError):
-    """Replay bars miss a column, have a wrong type, or break the rules of a sound replay."""
+    """Replay bars miss a column, have a wrong type, or break the rules of a sound replay.
+
+    unseen: the text for a day that is to stay unseen, without the values of rows; the text itself where it has none.
+    """
+
+    def __init__(self, text: str, unseen: str = "") -> None:
+        super().__init__(text)
+        self.unseen = unseen or text
 
 
 class SourceError(FeatureAssetsError):
-    """A day that is there cannot be read; iteration over the source can go on after it."""
+    """A day that is there cannot be read; iteration over the source can go on after it.
+
+    unseen: the text for a day that is to stay unseen. It must not hold the value of any row; names of files and columns
+    and numbers of rows it may. Without it nothing of the text is shown of such a day.
+    """
+
+    def __init__(self, text: str, unseen: str = "") -> None:
+        super().__init__(text)
+        self.unseen = unseen or "the source's own text is not shown, as it may hold values of locked rows"
 
 
 class StoreError(FeatureAssetsError):
@@ -33,6 +48,10 @@ class MissingInputError(FeatureAssetsError):
 
 class RefusedInputError(FeatureAssetsError):
     """A partition that a build reads carries a refusal marker."""
+
+
+class LockError(FeatureAssetsError):
+    """The validation lock holds something else than what would be published, or cannot be read."""
 
 
 class StaleInputError(FeatureAssetsError):

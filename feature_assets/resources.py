@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from feature_assets.dataset.store import SYMBOL_FEATURES, Store
-from feature_assets.errors import StoreError
+from feature_assets.dataset.store import Store
 from feature_assets.features.catalogue import FEATURE_ORDER, FEATURE_VERSION
 from feature_assets.market.sources import load_source
 from feature_assets.market.sources.load import LoadedSource
@@ -33,11 +32,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises StoreError where it is another source's or holds such a symbol.
         """
         store = Store(self.root)
-        if lost := sorted(set(store.symbols(SYMBOL_FEATURES)) - set(self.symbols)):
-            raise StoreError(
-                f"SYMBOLS: {', '.join(lost)} is not there, but the store has published rows of it. Put it back; if it is "
-                f"retired, with the end of its lifetime: {lost[0]}:..2026-02-28."
-            )
+        store.refuse_lost_symbols(self.symbols)
         store.claim(
             {
                 "source": {"kind": source.kind, "identity": source.identity},

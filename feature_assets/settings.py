@@ -41,6 +41,7 @@ _DEFAULTS = {
     "OPTIONAL_GROUPS": "liquidations",
     "ALLOW_INCOMPLETE_DAYS": "false",
     "GAPS": "bridge",
+    "SHOW_LOCKED_MEDIANS": "true",
 }
 _ROOT_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss")
 
@@ -68,6 +69,7 @@ class Settings:
     end: dt.date | None
     splits: SplitManifest
     options: FeatureOptions
+    show_locked_medians: bool = True
 
     @property
     def symbol_names(self) -> tuple[str, ...]:
@@ -111,6 +113,7 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
             allow_incomplete_days=_boolean("ALLOW_INCOMPLETE_DAYS", values["ALLOW_INCOMPLETE_DAYS"]),
             gaps=_gaps(values["GAPS"]),
         ),
+        show_locked_medians=_boolean("SHOW_LOCKED_MEDIANS", values["SHOW_LOCKED_MEDIANS"]),
     )
 
 

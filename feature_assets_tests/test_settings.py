@@ -337,7 +337,7 @@ def test_an_unknown_toml_key_is_named_with_the_known_ones(tmp_path, line):
     key = line.split(" =")[0].strip("[]")
     expected = (
         f"feature_assets.toml: unknown setting {key}; expected some of root, source, symbols, start_date, end_date, splits, "
-        "embargo_minutes, walk_forward_folds, optional_groups, allow_incomplete_days, gaps."
+        "embargo_minutes, walk_forward_folds, optional_groups, allow_incomplete_days, gaps, show_locked_medians."
     )
     with pytest.raises(SettingError, match=re.escape(expected)):
         load_settings({}, tmp_path)

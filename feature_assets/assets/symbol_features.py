@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from feature_assets.assets.columns import SYMBOL_FEATURES_METADATA
 from feature_assets.assets.events import partitioned_asset
-from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES
+from feature_assets.dataset.keys import Key
+from feature_assets.dataset.lock import hidden_from
+from feature_assets.dataset.outcomes import Outcome
+from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Store
 from feature_assets.dataset.symbol_features import build_symbol_features, features_code_version
 from feature_assets.features.catalogue import FEATURES, LOOKBACK_DAYS
+from feature_assets.market.sources import Source
 from feature_assets.partitions import Partitions, look_back
 from feature_assets.settings import Settings
 
@@ -30,4 +36,7 @@ def symbol_features_asset(settings: Settings) -> dg.AssetsDefinition:
         skippable=True,
     )
 
-    return partitioned_asset(spec, lambda store, _source, keys: build_symbol_features(store, settings.options, keys))
+    def build(store: Store, _: Source, keys: list[Key]) -> Iterator[Outcome]:
+        return build_symbol_features(store, settings.options, keys, hidden_from(store, settings.splits))
+
+    return partitioned_asset(spec, build)

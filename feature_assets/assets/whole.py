@@ -1,10 +1,12 @@
 """The three assets without partitions: split_manifest, feature_manifest and quality_report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
 from feature_assets.checks import checks_of
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_manifest import MANIFEST_FILE, build_feature_manifest
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.quality_report import REPORT_FILE, build_quality_report
@@ -16,6 +18,7 @@ from feature_assets.dataset.store import (
     SPLIT_MANIFEST_FILE,
     sha256,
 )
+from feature_assets.errors import LockError
 from feature_assets.resources import SourceResource, StoreResource
 from feature_assets.settings import Settings
 
@@ -34,12 +37,17 @@ def split_manifest_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def split_manifest(source: SourceResource, store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         files = store.open(source.open())
-        data = settings.splits.to_json()
-        files.write_bytes(SPLIT_MANIFEST_FILE, data)
+        try:
+            data = lock.publish_splits(files, settings.splits)
+        except LockError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        held = lock.read_lock(files)
         return dg.MaterializeResult(
             metadata={
                 "path": files.path(SPLIT_MANIFEST_FILE),
                 "splits": dg.MetadataValue.md("\n".join(f"- {split}" for split in settings.splits.splits) or "none"),
+                "locked_dates": len(held.dates),
+                **_ledgers({"amendments": held.amendments, "looks": held.looks}),
             },
             data_version=dg.DataVersion(sha256(data)),
         )
@@ -73,6 +81,7 @@ def feature_manifest_asset(settings: Settings) -> dg.AssetsDefinition:
                 "dates": len(manifest["partitions"]),
                 "missing_dates": manifest["missing_dates"],
                 **figures,
+                **_ledgers(manifest),
             },
             data_version=dg.DataVersion(manifest["data_hash_sha256"]),
             check_results=[_result(check)],
@@ -81,13 +90,13 @@ def feature_manifest_asset(settings: Settings) -> dg.AssetsDefinition:
     return feature_manifest
 
 
-def quality_report_asset() -> dg.AssetsDefinition:
+def quality_report_asset(settings: Settings) -> dg.AssetsDefinition:
     """The report to look at before training."""
 
     @dg.asset(
         name=QUALITY_REPORT,
         description="Coverage, leakage tests, extreme values, correlations, drift and distributions of the frame. "
-        "VALIDATION_LOCKED shows in the split coverage and the drift table alone.",
+        "VALIDATION_LOCKED shows in the split coverage and, by its medians, in the drift table alone.",
         deps=[FEATURE_FRAME, FEATURE_MANIFEST],
         check_specs=checks_of(QUALITY_REPORT),
         group_name="dataset",
@@ -96,7 +105,7 @@ def quality_report_asset() -> dg.AssetsDefinition:
     )
     def quality_report(source: SourceResource, store: StoreResource) -> Iterator[object]:
         files = store.open(source.open())
-        text, check = build_quality_report(files)
+        text, check = build_quality_report(files, settings)
         yield dg.MaterializeResult(
             metadata={"path": files.path(REPORT_FILE), "report": dg.MetadataValue.md(text)},
             data_version=dg.DataVersion(sha256(text.encode())),
@@ -104,6 +113,14 @@ def quality_report_asset() -> dg.AssetsDefinition:
         )
 
     return quality_report
+
+
+def _ledgers(ledgers: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
+    """The validation lock's two ledgers for the UI: a line each, and the entries."""
+    return {
+        "validation_lock": dg.MetadataValue.md("\n".join(f"- {line}" for line in lock.ledger_lines(ledgers))),
+        **{name: dg.MetadataValue.json(ledgers[name]) for name in ("amendments", "looks")},
+    }
 
 
 def _result(check: Check) -> dg.AssetCheckResult:

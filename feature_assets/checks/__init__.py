@@ -26,12 +26,13 @@ _CHECKS = {
         "the feature that reads the future.",
     },
     FEATURE_FRAME: {
-        NO_SPLIT_LEAK: "Every row lies in the split and fold that its time says, once, and no other column is in the frame.",
+        NO_SPLIT_LEAK: "Every row lies in the split and fold that its time says, once, no other column is in the frame, and no "
+        "published row of VALIDATION_LOCKED changes, unless `feature-assets relock` has accepted it.",
         COMPLETE: "Warns about symbols without rows, dropped incomplete days, and windows that run across missing minutes.",
     },
     FEATURE_MANIFEST: {
         MATCHES_STORE: "Every file that the manifest names has the hash it names, stands on inputs that are still the same, and "
-        "comes from one split manifest and one code version.",
+        "comes from one split manifest and one code version; locked rows are those of the validation lock.",
     },
     QUALITY_REPORT: {DRIFT: "Differences of medians between VALIDATION_LOCKED and FIT, to look at; it never fails."},
 }

@@ -39,7 +39,7 @@ def audit(
 
     A partition's table must have the hash that its footer names, stand on inputs that are still the same, and be in the
     frame of its date bit for bit; then every row up to each cut must come out of the replay up to that cut alone.
-    hidden_from: as in look_ahead.
+    hidden_from: no value that rows from this time on may have made is told, in milliseconds since the epoch.
     """
     return in_order(_calls(store, options, sorted(keys), count, hidden_from))
 
@@ -86,10 +86,11 @@ def _prove(
     if bars is None:
         return Audited(key, broken=[*broken, f"{key}: there are rows without a replay that they could come from."])
     window, first = window_of_day(bars, key.date)
+    show_values = hidden_from is None or bool(window["event_time"][-1] < hidden_from)
     compared = 0
     for cut in cuts(key.symbol or "", key.date, table.num_rows, count):
         compared += cut.row + 1
-        if found := look_ahead(window, first, table, cut, options, hidden_from):
+        if found := look_ahead(window, first, table, cut, options, show_values=show_values):
             return Audited(key, count, compared, [*broken, f"{key}: {found}"])
     return Audited(key, count, compared, broken)
 

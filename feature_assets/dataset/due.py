@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.feature_manifest import MANIFEST_FILE, examine_store
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
@@ -22,7 +23,6 @@ from feature_assets.dataset.store import (
     QUALITY_REPORT,
     REPLAY,
     SPLIT_MANIFEST,
-    SPLIT_MANIFEST_FILE,
     SYMBOL_FEATURES,
     Store,
 )
@@ -56,7 +56,7 @@ def due_requests(store: Store, source: Source, settings: Settings, now: dt.datet
     end = published if settings.end is None else min(published, settings.end)
     if end <= settings.start:
         return []
-    if store.read_bytes(SPLIT_MANIFEST_FILE) is None:
+    if lock.splits_are_due(store, settings.splits):
         return [Request((SPLIT_MANIFEST,))]
     for asset, keys in (
         (REPLAY, _replay(store, source, settings, end)),
@@ -112,7 +112,7 @@ def _feature_frame(store: Store, settings: Settings, end: dt.date) -> Iterator[K
             continue
         names = [SPLIT_MANIFEST, *(f"{SYMBOL_FEATURES}/{Key(key.date, symbol)}" for symbol in settings.members(key.date))]
         try:
-            inputs = {name: store.input_hash(name) for name in names}
+            inputs = {name: store.input_hash(name) for name in names} | lock.lock_input(store, key)
         except FeatureAssetsError:
             continue
         if refusal is None or (refusal.code_version, refusal.inputs) != (version, inputs):
@@ -127,7 +127,11 @@ def _manifest_is_due(store: Store, settings: Settings) -> bool:
     if refusal := store.refusal(FEATURE_MANIFEST, None):
         return examine_store(store, settings).message != refusal.reason
     data = store.read_bytes(MANIFEST_FILE)
-    named = {entry["date"]: entry["content_hash"] for entry in json.loads(data)["partitions"]} if data else {}
+    manifest = json.loads(data) if data else {"partitions": []}
+    held = lock.read_lock(store)
+    if (held.amendments, held.looks) != (manifest.get("amendments", []), manifest.get("looks", [])):
+        return True
+    named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
     footers = {str(key): store.footer(FEATURE_FRAME, key) for key in keys}
     return named != {date: footer.content_hash for date, footer in footers.items() if footer}
 

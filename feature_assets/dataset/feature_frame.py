@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets import splits
+from feature_assets.dataset import lock
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.outcomes import Blocked, Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SPLIT_MANIFEST, SYMBOL_FEATURES, Refusal, Store, sha256
+from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
-from feature_assets.errors import FeatureAssetsError
+from feature_assets.errors import FeatureAssetsError, StaleInputError
 from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
 from feature_assets.leakage.splits import split_leaks
 from feature_assets.settings import Settings
@@ -63,24 +65,26 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
     if waiting:
         return Left(key, f"feature_frame {key} is left unbuilt: no replay yet of {', '.join(map(str, waiting))}.")
     try:
-        read = {member: store.read_input(SYMBOL_FEATURES, member) for member in members}
+        read = _read(store, members)
     except FeatureAssetsError as error:
         return Blocked(key, f"feature_frame {key}: {error}")
     table = _frame(members, [features for features, _ in read.values()], manifest)
     stats = {member: footer.stats for member, (_, footer) in read.items()}
     hashes = {f"{SYMBOL_FEATURES}/{member}": footer.content_hash for member, (_, footer) in read.items()}
     inputs = {SPLIT_MANIFEST: splits_hash, **hashes}
+    locked = lock.locked_hash(table)
+    footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats, manifest), locked)
     leaks = split_leaks(table, FRAME_SCHEMA, manifest)
-    checks = (
-        _no_split_leak(key, table, leaks),
-        _complete(key, stats),
-    )
-    if leaks:
-        refusal = Refusal(NO_SPLIT_LEAK, checks[0].message, frame_code_version(), inputs)
-        store.refuse(FEATURE_FRAME, key, refusal, table)
-        return Refused(key, checks, checks[0].message)
-    footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats))
-    size = store.publish(FEATURE_FRAME, key, table, footer)
+    # From the comparison to the note in one turn, so that of two builds of a new date the second sees the first.
+    with lock.held(store, manifest):
+        leaks += lock.broken_lock(store, key, locked, manifest)
+        checks = (_no_split_leak(key, table, leaks), _complete(key, stats))
+        if leaks:
+            made_of = inputs | lock.lock_input(store, key)
+            store.refuse(FEATURE_FRAME, key, Refusal(NO_SPLIT_LEAK, checks[0].message, frame_code_version(), made_of), table)
+            return Refused(key, checks, checks[0].message)
+        size = store.publish(FEATURE_FRAME, key, table, footer)
+        lock.note(store, key, locked, manifest)
     details = {
         "rows": table.num_rows,
         **_by_flag(table),
@@ -89,6 +93,24 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
         "seconds": time.perf_counter() - started,
     }
     return Published(key, footer, checks, details)
+
+
+def present_frame(store: Store, settings: Settings, key: Key) -> pa.Table | None:
+    """The frame of a date as a build would publish it now: of the stored features and the settings' splits.
+
+    None where no symbol is a member, so that nothing would be published. Raises what Store.read_input raises, and
+    StaleInputError where other feature code or options made the features than there are now.
+    """
+    members = [Key(key.date, symbol) for symbol in settings.members(key.date)]
+    read = _read(store, members)
+    version = features_code_version(settings.options)
+    if other := [f"{SYMBOL_FEATURES}/{member}" for member, (_, footer) in read.items() if footer.code_version != version]:
+        raise StaleInputError(f"{', '.join(other)}: made by other feature code or options than {version}. Build it again.")
+    return _frame(members, [features for features, _ in read.values()], settings.splits) if members else None
+
+
+def _read(store: Store, members: Sequence[Key]) -> dict[Key, tuple[pa.Table, Footer]]:
+    return {member: store.read_input(SYMBOL_FEATURES, member) for member in members}
 
 
 def _asked_for(store: Store, member: Key) -> bool:
@@ -112,7 +134,7 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
 
 
 def _no_split_leak(key: Key, table: pa.Table, leaks: list[str]) -> Check:
-    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold."
+    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold, no locked row changes."
     return Check(NO_SPLIT_LEAK, not leaks, f"{key}: {message}", details={"offending": leaks} if leaks else {})
 
 
@@ -129,10 +151,11 @@ def _complete(key: Key, stats: dict[Key, dict[str, int]]) -> Check:
     return Check(COMPLETE, not found, f"{key}: {message}.", warning=True, details={"findings": found})
 
 
-def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]]) -> dict[str, int]:
+def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]], manifest: SplitManifest) -> dict[str, int]:
     """Row counts for whoever sums up many dates, so that the tables need not be read again.
 
-    rows/SYMBOL/SPLIT/FLAG; available/SPLIT: rows with liquidations; first|last/SPLIT: event times in milliseconds;
+    rows/SYMBOL/SPLIT/FLAG; first|last/SPLIT: event times in milliseconds; seen/rows|available: rows before
+    VALIDATION_LOCKED and those of them with liquidations;
     dropped|bridging|proven/SYMBOL: rows of dropped incomplete days, rows whose window runs across missing minutes, rows
     that the look-ahead proof recomputed.
     """
@@ -140,17 +163,13 @@ def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]]) -> dict[str
     groups = table.group_by(["symbol", "split_id", "data_quality_flag"]).aggregate([([], "count_all")])
     for row in groups.to_pylist():
         stats[f"rows/{row['symbol']}/{row['split_id']}/{row['data_quality_flag']}"] = row["count_all"]
-    times = table.select(["split_id", "open_time_ms"]).append_column(
-        "available", pc.cast(pc.not_equal(pc.fill_null(table["liquidation_available"], 0.0), 0.0), pa.int64())
-    )
-    sums = times.group_by("split_id").aggregate([("open_time_ms", "min"), ("open_time_ms", "max"), ("available", "sum")])
-    for row in sums.to_pylist():
-        split = row["split_id"]
-        stats |= {
-            f"first/{split}": row["open_time_ms_min"],
-            f"last/{split}": row["open_time_ms_max"],
-            f"available/{split}": row["available_sum"],
-        }
+    times = table.group_by("split_id").aggregate([("open_time_ms", "min"), ("open_time_ms", "max")])
+    for row in times.to_pylist():
+        stats |= {f"first/{row['split_id']}": row["open_time_ms_min"], f"last/{row['split_id']}": row["open_time_ms_max"]}
+    seen = table["liquidation_available"]
+    if manifest.locked:
+        seen = seen.filter(pc.less(table["event_time"], pa.scalar(manifest.locked.start, FRAME_SCHEMA.field("event_time").type)))
+    stats |= {"seen/rows": len(seen), "seen/available": pc.sum(pc.not_equal(seen, 0.0)).as_py() or 0}
     for member, stat in symbols.items():
         stats[f"dropped/{member.symbol}"] = stat["rows_dropped"]
         stats[f"bridging/{member.symbol}"] = stat["rows_bridging_gaps"]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_assets import quality
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
@@ -46,7 +47,7 @@ from feature_assets.features.catalogue import (
     feature_schema_hash,
     feature_schema_json,
 )
-from feature_assets.market.bars import INPUT_GROUPS
+from feature_assets.market.bars import INPUT_GROUPS, day_start_ms
 from feature_assets.quality.report import utc_text
 from feature_assets.settings import Settings
 from feature_assets.splits.manifest import VALIDATION_LOCKED
@@ -67,6 +68,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     where no frame exists.
     """
     mark = store.begin_mark(EXAMINED_FILE)
+    lock.note_published(store)
     found = _examine(store, settings, _last_examination(store, settings))
     if not found.check.passed:
         store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
@@ -121,12 +123,13 @@ def _last_examination(store: Store, settings: Settings) -> _Last | None:
 
 
 def _examined_with(store: Store, settings: Settings) -> dict[str, str]:
-    """The versions that every date of the frame has to be of."""
+    """The versions that every date of the frame has to be of, and from when on its rows are hidden."""
     return {
         "feature_frame": frame_code_version(),
         "symbol_features": features_code_version(settings.options),
         "split_manifest": sha256(store.read_bytes(SPLIT_MANIFEST_FILE) or b""),
         "this": code_version(sys.modules[__name__], quality),
+        "hidden_from": str(lock.hidden_from(store, settings.splits)),
     }
 
 
@@ -144,6 +147,7 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
     if last is not None and not _still_holds(store, keys, last):
         last = None
     known, sample = (last.entries, last.sample) if last else ({}, FrameSample())
+    hidden_from = lock.hidden_from(store, settings.splits)
     to_read = [key for key in keys if last is None or str(key) not in known or key in last.changed]
     entries, footers, broken = dict(known), {}, []
     for key, found in zip(to_read, in_order(partial(_read, store, key) for key in to_read), strict=True):
@@ -151,7 +155,7 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
         if found.table is not None and found.footer is not None:
             entries[str(key)], footers[key] = found.entry, found.footer
             if str(key) not in known:
-                sample.add(key, found.footer.content_hash, found.table)
+                sample.add(key, found.footer.content_hash, found.table, hidden_from)
     broken += _of_other_code(store, settings, list(footers.values()))
     footers |= {key: footer for key in keys if key not in to_read and (footer := store.footer(FEATURE_FRAME, key))}
     if len({footer.inputs.get("split_manifest") for footer in footers.values()}) > 1:
@@ -159,8 +163,17 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
     if len({footer.code_version for footer in footers.values()} | {frame_code_version()}) > 1:
         broken.append("the dates were built by different code or feature versions; build the range again.")
     named = sorted(footers)
-    manifest = _manifest(settings, [entries[str(key)] for key in named], [footers[key] for key in named], sample)
-    manifest["examined_with"] = _examined_with(store, settings)
+    held = lock.read_lock(store)
+    broken += _not_as_locked(footers, held)
+    manifest = _manifest([entries[str(key)] for key in named], [footers[key] for key in named], sample, settings, hidden_from) | {
+        "amendments": held.amendments,
+        "amendment_count": len(held.amendments),
+        "looks": held.looks,
+        "look_count": len(held.looks),
+        "examined_with": _examined_with(store, settings),
+    }
+    # What stops all dates alike is said once.
+    broken = list(dict.fromkeys(broken))
     rest = f"; {len(keys) - len(to_read)} of them have not changed since the last manifest" if last else ""
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name{rest}."
     return _Examined(manifest, sample, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
@@ -218,8 +231,22 @@ def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) 
     return [f"{named}: made by other feature code or options than {version}; build the range again."] if other else []
 
 
+def _not_as_locked(footers: Mapping[Key, Footer], held: lock.Lock) -> list[str]:
+    """The published dates whose locked rows are not those of the lock, as an amendment that is not built yet leaves them."""
+    return [
+        f"feature_frame {key}: its locked rows have the hash {footer.locked_hash or 'of no rows'}, {lock.LOCK_FILE} has "
+        f"{held.dates.get(str(key)) or 'that of no rows'}; build it again."
+        for key, footer in sorted(footers.items())
+        if footer.locked_hash != held.dates.get(str(key), "")
+    ]
+
+
 def _manifest(
-    settings: Settings, entries: Sequence[dict[str, Any]], footers: Sequence[Footer], sample: FrameSample
+    entries: Sequence[dict[str, Any]],
+    footers: Sequence[Footer],
+    sample: FrameSample,
+    settings: Settings,
+    hidden_from: int | None,
 ) -> dict[str, Any]:
     counts = row_counts(footers)
     by_flag: Counter[str] = Counter()
@@ -227,11 +254,12 @@ def _manifest(
         if split != VALIDATION_LOCKED:
             by_flag[flag] += rows
     total = sum(by_flag.values())
-    available = sum(_each(footers, "available", but=VALIDATION_LOCKED).values())
+    seen = _each(footers, "seen")
+    # What is summed up by date leaves out dates that reach into VALIDATION_LOCKED or are later.
     unlocked = [
         footer
         for entry, footer in zip(entries, footers, strict=True)
-        if not settings.splits.touches(VALIDATION_LOCKED, dt.date.fromisoformat(entry["date"]))
+        if hidden_from is None or day_start_ms(dt.date.fromisoformat(entry["date"]) + ONE_DAY) <= hidden_from
     ]
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
@@ -245,7 +273,7 @@ def _manifest(
         "feature_order_hash": feature_order_hash(),
         "feature_schema_hash": feature_schema_hash(),
         "data_hash_sha256": digest.hexdigest(),
-        "liquidation_available_share": available / total if total else 0.0,
+        "liquidation_available_share": seen["available"] / seen["rows"] if seen["rows"] else 0.0,
         "rows_dropped_with_incomplete_days": sum(_each(unlocked, "dropped").values()),
         "rows_bridging_gaps": sum(_each(unlocked, "bridging").values()),
         "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
@@ -306,13 +334,13 @@ def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
     return coverage
 
 
-def _each(footers: Sequence[Footer], kind: str, but: str = "") -> Counter[str]:
-    """Sums of the stats KIND/NAME by name, without the name `but`."""
+def _each(footers: Sequence[Footer], kind: str) -> Counter[str]:
+    """Sums of the stats KIND/NAME by name."""
     sums: Counter[str] = Counter()
     for footer in footers:
         for stat, value in footer.stats.items():
             stat_kind, _, name = stat.partition("/")
-            if stat_kind == kind and name != but:
+            if stat_kind == kind:
                 sums[name] += value
     return sums
 

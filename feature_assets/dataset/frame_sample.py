@@ -1,10 +1,11 @@
 """What the manifest keeps of the frame's values for the report: which dates, exact counts, and two samples of rows.
 
-VALIDATION_LOCKED rows are in a sample of their own, which the drift table alone reads, and in no count.
+VALIDATION_LOCKED rows are in a sample of their own, which the drift table alone reads. They and later rows are in no count.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,15 +24,16 @@ class FrameSample:
         self.counts = FeatureCounts()
         self._seen, self._locked = RowSample(), RowSample()
 
-    def add(self, key: Key, frame_hash: str, frame: pa.Table) -> None:
-        """Add a date's rows; frame_hash: the content hash of its frame."""
+    def add(self, key: Key, frame_hash: str, frame: pa.Table, hidden_from: int | None = None) -> None:
+        """Add a date's rows; frame_hash: the content hash of its frame; hidden_from: open_time_ms of the first hidden row."""
         self.inputs[str(key)] = frame_hash
-        is_locked = pc.equal(frame["split_id"], VALIDATION_LOCKED)
-        seen = frame.filter(pc.invert(is_locked)) if pc.any(is_locked).as_py() else frame
+        is_seen = pc.less(frame["open_time_ms"], np.iinfo(np.int64).max if hidden_from is None else hidden_from)
+        seen = frame if pc.all(is_seen).as_py() else frame.filter(is_seen)
         self.counts.add(seen)
         self._seen.add(seen)
         if seen is not frame:
-            self._locked.add(frame.filter(is_locked))
+            hidden = frame.filter(pc.invert(is_seen))
+            self._locked.add(hidden.filter(pc.equal(hidden["split_id"], VALIDATION_LOCKED)))
 
     @property
     def seen_rows(self) -> int:

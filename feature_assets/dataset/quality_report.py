@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.dataset import lock
 from feature_assets.dataset.feature_manifest import EXAMINED_FILE, SAMPLE_FILE, changed_frames, read_manifest
 from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.outcomes import Check
@@ -18,44 +19,53 @@ from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
 from feature_assets.quality.statistics import FrameStatistics, as_float
-from feature_assets.splits.manifest import SPLIT_IDS, VALIDATION_LOCKED
+from feature_assets.settings import Settings
+from feature_assets.splits.manifest import SPLIT_IDS
 
 DRIFT = "drift"
 REPORT_FILE = "report/feature_quality_report.md"
 
+_DRIFT_COLUMNS = ("feature", "train_p50", "tune_p50", "validation_p50", "p50_diff", "train_p99", "tune_p99")
+_LOCKED_MEDIANS = {"validation_p50", "p50_diff"}
 
-def build_quality_report(store: Store) -> tuple[str, Check]:
+
+def build_quality_report(store: Store, settings: Settings) -> tuple[str, Check]:
     """Write the report of the dates that the manifest names; gives its text and the check `drift`, which never fails.
 
-    It reads the manifest and its sample, not the frame. Raises MissingInputError where there is no manifest, and
-    StaleInputError where it is not of the frames there are.
+    It reads the manifest and its sample, not the frame. Of VALIDATION_LOCKED and later rows it shows counts by flag, and
+    VALIDATION_LOCKED's medians in the drift table where the settings show them. Raises MissingInputError where there is no
+    manifest, and StaleInputError where it is not of the frames there are.
     """
     manifest = read_manifest(store)
     _refuse_stale(store, manifest)
     sample = read_sample(store, manifest)
-    figures = frame_statistics(sample)
+    figures = frame_statistics(sample, show_locked_medians=settings.show_locked_medians)
     text = render(manifest, figures, _leakage(manifest), [*_missing(manifest), *_drawn(sample)])
     store.write_bytes(REPORT_FILE, text.encode())
     store.accept(QUALITY_REPORT, None)
-    differences = {str(row["feature"]): row["p50_diff"] for row in figures.drift}
+    differences = {str(row["feature"]): row["p50_diff"] for row in figures.drift if "p50_diff" in row}
     message = "differences of medians, VALIDATION_LOCKED minus FIT, by feature."
+    if not settings.show_locked_medians:
+        message = "medians of VALIDATION_LOCKED are not shown: SHOW_LOCKED_MEDIANS is false."
     return text, Check(DRIFT, passed=True, message=message, warning=True, details=differences)
 
 
-def frame_statistics(sample: FrameSample) -> FrameStatistics:
-    """Statistics of the sampled rows without those of VALIDATION_LOCKED, which only the drift table sees.
+def frame_statistics(sample: FrameSample, *, show_locked_medians: bool = True) -> FrameStatistics:
+    """Statistics of the sampled rows before the lock; of VALIDATION_LOCKED the drift table alone has the medians, if any.
 
     Counts and extremes are of every row. The correlations are of the first rows, by their hash, that have every value.
     """
-    rows = sample.rows()
+    rows, seen_rows = sample.rows(), sample.seen_rows
+    seen = np.arange(rows.num_rows) < seen_rows
     splits = {split: pc.equal(rows["split_id"], split).to_numpy() for split in SPLIT_IDS}
-    seen = ~splits[VALIDATION_LOCKED]
+    shown = [name for name in _DRIFT_COLUMNS if show_locked_medians or name not in _LOCKED_MEDIANS]
     columns, drift, complete = [], [], seen.copy()
     for place, name in enumerate(FEATURE_ORDER):
         values = as_float(rows[name])
         complete &= ~np.isnan(values)
         columns.append(statistics.column_statistics(name, values[seen], sample.counts.of(place), sample.counts.rows))
-        drift.append(statistics.drift_row(name, values, splits))
+        row = statistics.drift_row(name, values, splits)
+        drift.append({column: row[column] for column in shown})
     positions = np.flatnonzero(complete)[: statistics.CORRELATION_ROWS]
     correlations = statistics.high_correlations({name: as_float(rows[name])[positions] for name in FEATURE_ORDER})
     return FrameStatistics(columns, correlations, drift)
@@ -95,6 +105,7 @@ def _leakage(manifest: Mapping[str, Any]) -> list[str]:
         "rows recomputed without any row after the cut, 0 differed in flag or in any bit of a feature.",
         f"- no_split_leak: {len(manifest['partitions'])} dates: every row's split_id and fold is the manifest's, 0 rows were "
         "there twice, 0 columns were not the frame's own.",
+        *(f"- {line}." for line in lock.ledger_lines(manifest)),
         "- not tested: whether the replay itself holds values that were not known at their minute's end.",
     ]
 

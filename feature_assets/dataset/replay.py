@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from feature_assets import elementary
 from feature_assets.dataset.keys import ONE_DAY, Key
+from feature_assets.dataset.lock import hidden_from
 from feature_assets.dataset.outcomes import Check, Left, Outcome, Published, Refused
 from feature_assets.dataset.store import REPLAY, Refusal, Store
 from feature_assets.dataset.tables import Footer, content_hash
@@ -52,12 +53,16 @@ def replay_fingerprint(source: Source, settings: Settings, key: Key) -> str:
 
 
 def build_replay(store: Store, source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[Outcome]:
-    """Publish the replay of `keys`, by date and then symbol, so that symbols share what the source reads at once."""
+    """Publish the replay of `keys`, by date and then symbol, so that symbols share what the source reads at once.
+
+    What is refused or counted shows no value of a row in VALIDATION_LOCKED or later.
+    """
+    hidden = hidden_from(store, settings.splits)
     by_symbol = [list(group) for _, group in groupby(sorted(keys, key=lambda k: (k.symbol, k.date)), lambda k: k.symbol)]
     # A list: every symbol's iterator is made before the first is advanced, as the parquet source needs.
     streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
     answers = heapq.merge(*streams, key=lambda pair: pair[0])
-    yield from in_order(partial(_build_day, store, source, settings, key, answer) for key, answer in answers)
+    yield from in_order(partial(_build_day, store, source, settings, key, answer, hidden) for key, answer in answers)
 
 
 def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[tuple[Key, _Answer]]:
@@ -77,26 +82,28 @@ def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterato
     )
 
 
-def _build_day(store: Store, source: Source, settings: Settings, key: Key, answer: _Answer) -> Outcome:
+def _build_day(store: Store, source: Source, settings: Settings, key: Key, answer: _Answer, hidden: int | None) -> Outcome:
     started = time.perf_counter()
+    all_shown = hidden is None or market.day_start_ms(key.date + ONE_DAY) <= hidden
     if answer is NOT_YET:
         return Left(key, f"replay {key} is not published yet; it is asked for again.")
     fingerprint = replay_fingerprint(source, settings, key)
     made_of = (replay_code_version(source), {"source": fingerprint})
     if isinstance(answer, SourceError):
-        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {answer}"), None)
+        why = str(answer) if all_shown else answer.unseen
+        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {why}"), None)
     table = market.empty_table() if isinstance(answer, Availability) else answer
-    if broken := market.violations(table, key.date):
+    if broken := market.violations(table, key.date, hidden):
         message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
         offending = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
         return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
     minutes = market.distinct_minutes(table)
-    unknown_interest = int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)
+    unknown = {"open_interest_not_positive": int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)}
     footer = Footer(content_hash(table), *made_of, {"rows": table.num_rows, "minutes": minutes})
     size = store.publish(REPLAY, key, table, footer)
     details = {
         "rows": table.num_rows,
-        "open_interest_not_positive": unknown_interest,
+        **(unknown if all_shown else {}),
         "source_fingerprint": fingerprint,
         "path": store.path(store.partition_file(REPLAY, key)),
         "bytes": size,

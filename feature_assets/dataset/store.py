@@ -7,6 +7,7 @@ put on an object store. What the tables hold is not this module's business.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -105,6 +106,27 @@ class Store:
                 stream.write(data)
         except OSError as error:
             raise StoreError(f"{self.path(relative)}: cannot be written: {error}. What was there before still is.") from error
+
+    @contextlib.contextmanager
+    def exclusive(self, relative: str) -> Iterator[None]:
+        """Have a file for oneself while reading and writing it: other processes that ask for the same wait meanwhile.
+
+        That holds on a disk, also after a kill; an object store has no such thing, and one writer at a time is the
+        user's care there. Not to be nested. Raises StoreError, naming the file, where it cannot be held.
+        """
+        if not self._on_disk:
+            yield
+            return
+        path = Path(f"{self._base}/{relative}")
+        with contextlib.ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Beside the file, which is replaced; readers of folders leave out names that begin with a dot.
+                guard = stack.enter_context(path.with_name(f".{path.name}.guard").open("a"))
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            except OSError as error:
+                raise StoreError(f"{self.path(relative)}: cannot be held for writing: {error}.") from error
+            yield
 
     def exists(self, relative: str) -> bool:
         return self._files.get_file_info(f"{self._base}/{relative}").type == pafs.FileType.File
@@ -260,15 +282,17 @@ class Store:
         return table, footer
 
     def read_splits(self) -> bytes:
-        """The split manifest's file; raises MissingInputError where there is none."""
+        """The split manifest's file; raises MissingInputError where there is none, RefusedInputError where it was refused."""
+        self._refuse_refused(SPLIT_MANIFEST, None)
         data = self.read_bytes(SPLIT_MANIFEST_FILE)
         if data is None:
             raise MissingInputError(f"{SPLIT_MANIFEST} is missing; materialize it first.")
         return data
 
-    def _refuse_refused(self, asset: str, key: Key) -> None:
+    def _refuse_refused(self, asset: str, key: Key | None) -> None:
         if refusal := self.refusal(asset, key):
-            raise RefusedInputError(f"{asset}/{key} was refused ({refusal.check}: {refusal.reason}). Mend and build it first.")
+            name = f"{asset}/{key}" if key else asset
+            raise RefusedInputError(f"{name} was refused ({refusal.check}: {refusal.reason}). Mend and build it first.")
 
     def _refuse_stale(self, asset: str, key: Key, footer: Footer) -> None:
         for upstream, built_from in footer.inputs.items() if asset != REPLAY else ():
@@ -283,6 +307,14 @@ class Store:
         selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True)
         names = (info.base_name.partition("=") for info in self._files.get_file_info(selector))
         return sorted(name for column, _, name in names if column == "symbol")
+
+    def refuse_lost_symbols(self, known: Sequence[str]) -> None:
+        """Raise StoreError where the store has published rows of symbols that are not `known`."""
+        if lost := sorted(set(self.symbols(SYMBOL_FEATURES)) - set(known)):
+            raise StoreError(
+                f"SYMBOLS: {', '.join(lost)} is not there, but the store has published rows of it. Put it back; if it is "
+                f"retired, with the end of its lifetime: {lost[0]}:..2026-02-28."
+            )
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Say in store.json what the store is built with now; raise StoreError, naming both, where it is another source's."""

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import groupby, islice
 from typing import TypeVar
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets import elementary, features
@@ -41,19 +40,26 @@ def features_code_version(options: FeatureOptions) -> str:
     return code_version(features, elementary, market, FEATURE_VERSION, repr(options))
 
 
-def build_symbol_features(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Outcome]:
-    """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time."""
-    return in_order(_calls(store, options, keys))
+def build_symbol_features(
+    store: Store, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None = None
+) -> Iterator[Outcome]:
+    """Publish the features of `keys`, symbol by symbol in date order, holding a few days of one symbol at a time.
+
+    What is refused shows no value that rows from `hidden_from` on may have made, in milliseconds since the epoch.
+    """
+    return in_order(_calls(store, options, keys, hidden_from))
 
 
-def _calls(store: Store, options: FeatureOptions, keys: Sequence[Key]) -> Iterator[Callable[[], Outcome]]:
+def _calls(
+    store: Store, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None
+) -> Iterator[Callable[[], Outcome]]:
     """A call a key that proves and publishes it; what several keys share is computed here."""
     for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
         assert symbol is not None
         replay = ReplayDays(store, symbol, options)
         remaining = iter(group)
         while chunk := list(islice(remaining, _CHUNK)):
-            yield from _chunk_calls(store, replay, options, chunk)
+            yield from _chunk_calls(store, replay, options, chunk, hidden_from)
 
 
 def look_back(key: Key, day: Callable[[dt.date], _T], kept_rows: Callable[[_T], int]) -> dict[dt.date, _T]:
@@ -131,7 +137,7 @@ class ReplayDays:
 
 
 def _chunk_calls(
-    store: Store, replay: ReplayDays, options: FeatureOptions, keys: Sequence[Key]
+    store: Store, replay: ReplayDays, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None
 ) -> Iterator[Callable[[], Outcome]]:
     started = time.perf_counter()
     replay.forget_before(keys[0].date - LOOKBACK_DAYS * ONE_DAY)
@@ -153,16 +159,29 @@ def _chunk_calls(
     )
     built = {day.day: day for day in iter_day_features(bars, dates, options)}
     seconds = (time.perf_counter() - started) / max(len(reads), 1)
+    # A feature that looks ahead may have brought a locked value into an earlier day that was computed with it.
+    show_values = hidden_from is None or not len(bars) or bool(bars["event_time"][-1] < hidden_from)
     for key, read in reads.items():
         day = built.get(key.date) or DayFeatures(key.date, SYMBOL_FEATURES_SCHEMA.empty_table(), 0)
-        yield partial(_publish, store, options, key, read, bars, day, seconds)
+        yield partial(_publish, store, options, _Computed(key, read, bars, day, seconds, show_values))
 
 
-def _publish(
-    store: Store, options: FeatureOptions, key: Key, read: dict[dt.date, _Day], bars: Bars, day: DayFeatures, seconds: float
-) -> Published | Refused:
+@dataclass(frozen=True)
+class _Computed:
+    """A key's rows before they are proven, with the days that were read for it and the bars of its whole chunk."""
+
+    key: Key
+    read: dict[dt.date, _Day]
+    bars: Bars
+    day: DayFeatures
+    seconds: float
+    show_values: bool
+
+
+def _publish(store: Store, options: FeatureOptions, computed: _Computed) -> Published | Refused:
     started = time.perf_counter()
-    checks = (_finite_values(key, day.table, options), _no_lookahead(key, bars, day, options))
+    key, read, day = computed.key, computed.read, computed.day
+    checks = (_finite_values(computed, options), _no_lookahead(computed, options))
     version, inputs = features_code_version(options), {held.name: held.content_hash for held in read.values()}
     if broken := [check for check in checks if not check.passed]:
         store.refuse(SYMBOL_FEATURES, key, Refusal(broken[0].name, broken[0].message, version, inputs), day.table)
@@ -187,24 +206,26 @@ def _publish(
         **footer.stats,
         "path": store.path(store.partition_file(SYMBOL_FEATURES, key)),
         "bytes": size,
-        "seconds": seconds + time.perf_counter() - started,
+        "seconds": computed.seconds + time.perf_counter() - started,
     }
     return Published(key, footer, checks, details)
 
 
-def _finite_values(key: Key, table: pa.Table, options: FeatureOptions) -> Check:
-    broken = not_finite(table, options.optional_groups)
+def _finite_values(computed: _Computed, options: FeatureOptions) -> Check:
+    key, table = computed.key, computed.day.table
+    broken = not_finite(table, options.optional_groups, show_values=computed.show_values)
     message = f"{key}: {' '.join(broken)}" if broken else f"{key}: {table.num_rows} rows finite and in bounds."
     return Check(FINITE_VALUES, not broken, message, details={"offending": broken} if broken else {})
 
 
-def _no_lookahead(key: Key, bars: Bars, day: DayFeatures, options: FeatureOptions) -> Check:
+def _no_lookahead(computed: _Computed, options: FeatureOptions) -> Check:
+    key, day = computed.key, computed.day
     if not day.table.num_rows:
         return Check(NO_LOOKAHEAD, passed=True, message=f"{key}: no rows, nothing to prove.")
-    window, first = window_of_day(bars, key.date)
+    window, first = window_of_day(computed.bars, key.date)
     assert key.symbol is not None
     (cut,) = cuts(key.symbol, key.date, day.table.num_rows)
-    found = look_ahead(window, first, day.table, cut, options)
+    found = look_ahead(window, first, day.table, cut, options, show_values=computed.show_values)
     what = "removed" if cut.kind == "removed" else f"poisoned ({cut.kind})"
     message = (
         found or f"all {cut.row + 1} rows up to {day.table['event_time'][cut.row]} are bit-equal with the rows after it {what}."

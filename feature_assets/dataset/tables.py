@@ -20,12 +20,14 @@ class Footer:
 
     content_hash: content_hash() of the table. code_version: of the code that computed it. inputs: the content hash of
     each input it was computed from, by `asset/key`. stats: row counts and such, for whoever sums up many files.
+    locked_hash: content_hash() of the rows in VALIDATION_LOCKED, empty where there are none.
     """
 
     content_hash: str
     code_version: str
     inputs: dict[str, str]
     stats: dict[str, int] = field(default_factory=dict)
+    locked_hash: str = ""
 
     def to_metadata(self) -> dict[bytes, bytes]:
         return {
@@ -33,6 +35,7 @@ class Footer:
             _PREFIX + b"code_version": self.code_version.encode(),
             _PREFIX + b"inputs": json.dumps(self.inputs, sort_keys=True).encode(),
             _PREFIX + b"stats": json.dumps(self.stats, sort_keys=True).encode(),
+            **({_PREFIX + b"locked_hash": self.locked_hash.encode()} if self.locked_hash else {}),
         }
 
     @classmethod
@@ -43,6 +46,7 @@ class Footer:
             code_version=metadata[_PREFIX + b"code_version"].decode(),
             inputs=json.loads(metadata[_PREFIX + b"inputs"]),
             stats=json.loads(metadata[_PREFIX + b"stats"]),
+            locked_hash=metadata.get(_PREFIX + b"locked_hash", b"").decode(),
         )
 
 

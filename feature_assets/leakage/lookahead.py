@@ -45,14 +45,13 @@ def cuts(symbol: str, date: dt.date, rows: int, count: int = 1) -> Iterator[Cut]
 
 
 def look_ahead(
-    bars: Bars, first: int, table: pa.Table, cut: Cut, options: FeatureOptions, hidden_from: int | None = None
+    bars: Bars, first: int, table: pa.Table, cut: Cut, options: FeatureOptions, *, show_values: bool = True
 ) -> str | None:
     """Compute the day again as if what is after the cut were not known, and say where `table` differs; None if nowhere.
 
     bars: the day's window, look-back included; first: the index of the day's first row; table: the day's rows as they
     were computed with all bars. Every row up to the cut must be there with the same flag and the same bits in every
-    feature. The drop of incomplete days is taken as given. hidden_from: event times in milliseconds from which on no
-    value is told.
+    feature. The drop of incomplete days is taken as given. Without show_values the sentence names feature and minute alone.
     """
     with np.errstate(all="ignore"):
         again = feature_table(_unknown_after(bars, first + cut.row, cut), first, options)
@@ -65,10 +64,9 @@ def look_ahead(
         if len(different):
             row = int(different[0])
             time = before["event_time"][row]
-            hidden = hidden_from is not None and time.value >= hidden_from
-            values = (
-                "a locked value" if hidden else f"{again[name][row]} without the later rows and {before[name][row]} with them"
-            )
+            values = f"{again[name][row]} without the later rows and {before[name][row]} with them"
+            if not show_values:
+                values = "another without the later rows"
             ahead = _reach(bars, first, row, name, cut, options)
             return f"{name} looks ahead {ahead} row(s): {where}, row {row} ({time}) is {values}; {len(different)} row(s) differ."
     return None

@@ -111,9 +111,8 @@ def to_table(bars: pd.DataFrame | pa.Table, culprit: str) -> pa.Table:
             try:
                 column = column.cast(field.type)
             except pa.ArrowInvalid as error:
-                raise ReplayError(
-                    f"{culprit}: column {field.name} ({column.type}) does not fit {field.type}: {error}."
-                ) from error
+                what = f"{culprit}: column {field.name} ({column.type}) does not fit {field.type}"
+                raise ReplayError(f"{what}: {error}.", unseen=f"{what}.") from error
         if field.type == pa.float64():
             values = column.to_numpy(zero_copy_only=False)
             column = pa.array(values, type=field.type, from_pandas=True)
@@ -133,19 +132,22 @@ def _from_pandas(frame: pd.DataFrame, culprit: str) -> pa.Table:
             try:
                 columns.append(pa.Array.from_pandas(frame.iloc[:, place]))
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise ReplayError(f"{culprit}: column {name} holds values of several types: {error}. Convert it.") from error
+                what = f"{culprit}: column {name} holds values of several types"
+                raise ReplayError(f"{what}: {error}. Convert it.", unseen=f"{what}. Convert it.") from error
             names.append(name)
     return pa.table(columns, names=names)
 
 
-def violations(table: pa.Table, day: dt.date | None = None) -> list[Violation]:
+def violations(table: pa.Table, day: dt.date | None = None, hidden_from: int | None = None) -> list[Violation]:
     """The rules of a sound replay that a table of REPLAY_SCHEMA, sorted by event_time, breaks; none for a sound one.
 
     `day` is the UTC day that every row must lie in; None where the table holds several days. A null makes no rule
-    fail but "no nulls", which event_time, open_time_ms and the four prices must obey.
+    fail but "no nulls", which event_time, open_time_ms and the four prices must obey. Of rows from `hidden_from` on, in
+    milliseconds since the epoch, the examples hold the minute alone, and so they do of rows whose time is not certain.
     """
     column = {name: _numbers(table, name) for name in REPLAY_COLUMNS}
     time = column["event_time"]
+    shown = _certainly_before(hidden_from, column, day)
     masks: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore"):
         for name in ("event_time", "open_time_ms", *_PRICES):
@@ -165,15 +167,25 @@ def violations(table: pa.Table, day: dt.date | None = None) -> list[Violation]:
         for name in _AMOUNTS:
             masks[f"{name} >= 0"] = column[name] < 0
         masks["next_funding_time > event_time"] = column["next_funding_time"] <= time
-    return [_violation(rule, mask, table) for rule, mask in masks.items() if mask.any()]
+    return [_violation(rule, mask, table, shown) for rule, mask in masks.items() if mask.any()]
 
 
-def _violation(rule: str, mask: np.ndarray, table: pa.Table) -> Violation:
+def _certainly_before(hidden_from: int | None, column: Mapping[str, np.ndarray], day: dt.date | None) -> np.ndarray:
+    """Which rows lie before `hidden_from` by both of their times, and by the day that they were given for."""
+    time, open_time = column["event_time"], column["open_time_ms"]
+    if hidden_from is None:
+        return np.ones(len(time), dtype=bool)
+    begin = day_start_ms(day) if day is not None else -np.inf
+    return (time >= begin) & (time < hidden_from) & (open_time >= begin) & (open_time < hidden_from)
+
+
+def _violation(rule: str, mask: np.ndarray, table: pa.Table, shown: np.ndarray) -> Violation:
     rows = np.flatnonzero(mask)
     named = [name for name in REPLAY_COLUMNS if name in rule.replace("(", " ").replace(",", " ").replace(")", " ").split()]
     examples = []
     for row in rows[:_EXAMPLES]:
-        values = ", ".join(f"{name}={table.column(name)[int(row)].as_py()}" for name in named if name != "event_time")
+        own = [name for name in named if name != "event_time"] if shown[row] else []
+        values = ", ".join(f"{name}={table.column(name)[int(row)].as_py()}" for name in own)
         examples.append(f"row {row} at {table.column('event_time')[int(row)].as_py()}" + (f" ({values})" if values else ""))
     return Violation(rule, len(rows), tuple(examples))
 

@@ -10,11 +10,11 @@ from feature_assets.features.declaration import Feature
 from feature_assets.quality.statistics import as_float
 
 
-def not_finite(table: pa.Table, optional_groups: tuple[str, ...]) -> list[str]:
+def not_finite(table: pa.Table, optional_groups: tuple[str, ...], *, show_values: bool = True) -> list[str]:
     """Where a table breaks the rule, a sentence a feature; nothing for a sound one.
 
     No value is infinite; an OK row has every value; a PARTIAL_OPTIONAL row lacks values of optional groups alone; what
-    is there lies in the feature's bounds.
+    is there lies in the feature's bounds. Without show_values a sentence names feature, rule and minute alone.
     """
     flags = table["data_quality_flag"].to_numpy()
     broken = []
@@ -34,9 +34,8 @@ def not_finite(table: pa.Table, optional_groups: tuple[str, ...]) -> list[str]:
         for rule, mask in rules.items():
             if mask.any():
                 row = int(np.flatnonzero(mask)[0])
-                broken.append(
-                    f"{feature.name} {rule} in {int(mask.sum())} row(s), first {table['event_time'][row]}: {values[row]}"
-                )
+                value = f": {values[row]}" if show_values else ""
+                broken.append(f"{feature.name} {rule} in {int(mask.sum())} row(s), first {table['event_time'][row]}{value}")
     return broken
 
 

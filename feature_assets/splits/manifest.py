@@ -124,6 +124,11 @@ class SplitManifest:
             segments += [Segment(begin, inner, FIT, f"fold_{number:02d}"), Segment(inner, stop, FIT, NO_FOLD)]
         return segments
 
+    @property
+    def locked(self) -> Split | None:
+        """VALIDATION_LOCKED; None where there is none."""
+        return next((split for split in self.splits if split.split_id == VALIDATION_LOCKED), None)
+
     def assign(self, open_time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """split_id and walk_forward_fold of each minute, two object arrays of the input's shape."""
         segment = np.zeros(len(open_time_ms), dtype=np.int32)
@@ -132,12 +137,6 @@ class SplitManifest:
         names = [(UNASSIGNED, NO_FOLD), *((found.split_id, found.fold) for found in self.segments)]
         split_ids, folds = (np.array(column, dtype=object)[segment] for column in zip(*names, strict=True))
         return split_ids, folds
-
-    def touches(self, split_id: str, day: dt.date) -> bool:
-        """Whether any minute of a UTC day lies in a split."""
-        start = dt.datetime.combine(day, dt.time(), dt.UTC)
-        end = start + dt.timedelta(days=1)
-        return any(s.split_id == split_id and s.start < end and start < s.end for s in self.splits)
 
     def to_json(self) -> bytes:
         """split_manifest.json: the reference's `splits` with the embargo and the folds beside them."""

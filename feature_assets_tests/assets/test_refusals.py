@@ -247,7 +247,7 @@ def test_a_feature_that_looks_ahead_is_refused_by_no_lookahead(tmp_path, sound, 
     graph.materialize("replay", key(0), key(3))
     result = graph.materialize("symbol_features", key(2), key(3))
     assert not result.success
-    assert failure_text(result).count("funding_bps looks ahead: cut after row") == 2
+    assert failure_text(result).count("funding_bps looks ahead 1 row(s): cut after row") == 2
     assert evaluations(result, "no_lookahead") == {key(2): False, key(3): False}
     assert graph.materialized("symbol_features") == []
 

@@ -104,12 +104,20 @@ def test_a_feature_without_a_value_has_no_extremes():
 def test_a_frame_sample_comes_back_from_its_file_and_goes_on(frames, monkeypatch):
     monkeypatch.setattr(sample, "MOST_ROWS", 1000)
     split = [frame(day, split="VALIDATION_LOCKED" if day > 3 else "FIT") for day in range(6)]
+    hidden_from = (FIRST + 1440 * 4) * 60_000
     whole, part = FrameSample(), FrameSample()
     for day, each in enumerate(split):
-        whole.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each)
-        part.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each)
+        whole.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
+        part.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
         part = FrameSample.from_parquet(part.to_parquet())
     assert part.to_parquet() == whole.to_parquet()
     assert part.inputs == {f"2025-01-0{day + 1}": f"hash {day}" for day in range(6)}
     assert part.counts.rows == 4 * 2880, "locked rows are in no count"
     assert part.rows()["split_id"].to_pylist() == ["FIT"] * 1000 + ["VALIDATION_LOCKED"] * 1000
+
+
+def test_rows_after_the_locked_ones_are_in_neither_sample():
+    later = FrameSample()
+    later.add(Key.parse("2025-01-07"), "hash", frame(6, split="UNASSIGNED"), FIRST * 60_000)
+    assert later.rows().num_rows == 0
+    assert later.counts.rows == 0

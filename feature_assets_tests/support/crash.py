@@ -16,9 +16,10 @@ from typing import BinaryIO, Self
 
 from feature_assets.dataset.feature_frame import build_feature_frame
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
+from feature_assets.dataset.lock import publish_splits
 from feature_assets.dataset.plan import symbol_dates
 from feature_assets.dataset.replay import build_replay
-from feature_assets.dataset.store import SPLIT_MANIFEST_FILE, Store
+from feature_assets.dataset.store import Store
 from feature_assets.dataset.symbol_features import build_symbol_features
 from feature_assets.features.catalogue import LOOKBACK_DAYS
 from feature_assets.market.sources import load_source
@@ -42,7 +43,7 @@ def build_all(variables: dict[str, str], folder: str) -> None:
     look_back = symbol_dates(settings, settings.start - LOOKBACK_DAYS * ONE_DAY, settings.start)
     pairs = symbol_dates(settings, settings.start, settings.end_date())
     list(build_replay(store, source, settings, look_back + pairs))
-    store.write_bytes(SPLIT_MANIFEST_FILE, settings.splits.to_json())
+    publish_splits(store, settings.splits)
     list(build_symbol_features(store, settings.options, pairs))
     list(build_feature_frame(store, settings, [Key(day) for day in dates(settings.start, settings.end_date())]))
 

@@ -104,18 +104,24 @@ def _answers(
             answer = bars
         elif not isinstance(bars, pd.DataFrame | pa.Table):
             expected = "a frame, a table, ABSENT or NOT_YET"
-            answer = SourceError(f"{symbol} {day}: the source gave a {type(bars).__name__}; expected {expected}.")
+            answer = unreadable(f"{symbol} {day}: the source gave a {type(bars).__name__}; expected {expected}.")
         else:
             try:
                 answer = market.to_table(bars, f"{symbol} {day}")
             except ReplayError as error:
-                answer = SourceError(str(error))
+                answer = SourceError(str(error), error.unseen)
         yield day, answer
         day += _ONE_DAY
 
 
+def unreadable(text: str) -> SourceError:
+    """A SourceError whose text holds no value of any row, so that it may be shown of locked days, too."""
+    return SourceError(text, unseen=text)
+
+
 def _unexpected(symbol: str, day: dt.date, error: Exception) -> SourceError:
-    return SourceError(f"{symbol} {day}: the source raised {type(error).__name__}: {error}; expected a SourceError. Mend it.")
+    what = f"{symbol} {day}: the source raised {type(error).__name__}"
+    return SourceError(f"{what}: {error}; expected a SourceError. Mend it.", f"{what}; expected a SourceError. Mend it.")
 
 
 def _after_error(

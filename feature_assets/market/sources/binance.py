@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from feature_assets.errors import SourceError
 from feature_assets.market.bars import MINUTE_MS, REPLAY_SCHEMA, day_start_ms
-from feature_assets.market.sources.base import ABSENT, NOT_YET, DayAnswer, each_day
+from feature_assets.market.sources.base import ABSENT, NOT_YET, DayAnswer, each_day, unreadable
 
 _FILE = re.compile(r"(?P<symbol>[A-Z0-9_]+)-1m-(?P<period>\d{4}-\d{2}(-\d{2})?)\.zip")
 # Folders whose files have the same names as the klines of USD-M futures.
@@ -92,7 +91,7 @@ class BinanceSource:
     def _files_of(self, symbol: str) -> dict[str, Path]:
         if symbol not in self._files:
             found = ", ".join(sorted(self._files)) or "no symbol at all"
-            raise SourceError(f"{symbol}: no 1m klines in {self._folder.name}; found {found}. Check SYMBOLS or get the files.")
+            raise unreadable(f"{symbol}: no 1m klines in {self._folder.name}; found {found}. Check SYMBOLS or get the files.")
         return self._files[symbol]
 
     @functools.cached_property
@@ -133,7 +132,7 @@ def _read_klines(path: Path) -> pa.Table:
         )
     except pa.ArrowInvalid as error:
         expected = f"{len(_KLINE_COLUMNS)} columns ({', '.join(_KLINE_COLUMNS)})"
-        raise SourceError(f"{path.name}: not a kline file of {expected}: {error}. Get it again.") from error
+        raise unreadable(f"{path.name}: not a kline file of {expected}{_without_values(error)}. Get it again.") from error
     times = _milliseconds(klines["open_time"], path)
     columns = {
         "event_time": times.cast(REPLAY_SCHEMA.field("event_time").type),
@@ -145,16 +144,22 @@ def _read_klines(path: Path) -> pa.Table:
     return pa.table({**nothing, **columns}, schema=REPLAY_SCHEMA)
 
 
+def _without_values(error: pa.ArrowInvalid) -> str:
+    """What is wrong in a file's text without the value or line that Arrow quotes, which may be of a locked day."""
+    found = re.search(r"(In CSV column #\d+: )?CSV conversion error to \w+|Expected \d+ columns, got \d+", str(error))
+    return f": {found[0]}" if found else ""
+
+
 def _unzip(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise SourceError(f"{path.name} holds {len(names)} files ({', '.join(names[:3])}), not one.")
+                raise unreadable(f"{path.name} holds {len(names)} files ({', '.join(names[:3])}), not one.")
             return archive.read(names[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         # RuntimeError: zipfile's for a password or an unknown compression, which a flipped bit can feign.
-        raise SourceError(f"{path.name}: not readable as a zip: {error}. Get it again.") from error
+        raise unreadable(f"{path.name}: not readable as a zip: {error}. Get it again.") from error
 
 
 def _verify_checksum(path: Path) -> None:
@@ -164,7 +169,7 @@ def _verify_checksum(path: Path) -> None:
         return
     expected, found = beside.read_text(encoding="ascii", errors="replace").split()[:1], _sha256(path)
     if expected != [found]:
-        raise SourceError(f"{path.name}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}. Get the file again.")
+        raise unreadable(f"{path.name}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}. Get the file again.")
 
 
 def _milliseconds(times: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
@@ -172,8 +177,8 @@ def _milliseconds(times: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
     if bounds["min"] is None or bounds["max"] < _MICROSECONDS_FROM:
         return times
     if bounds["min"] < _MICROSECONDS_FROM:
-        raise SourceError(f"{path.name}: open_time mixes milliseconds and microseconds. Get the file again.")
+        raise unreadable(f"{path.name}: open_time mixes milliseconds and microseconds. Get the file again.")
     milliseconds = pc.divide(times, 1000)
     if not pc.multiply(milliseconds, 1000).equals(times):
-        raise SourceError(f"{path.name}: open_time holds microseconds that are no whole millisecond. Get the file again.")
+        raise unreadable(f"{path.name}: open_time holds microseconds that are no whole millisecond. Get the file again.")
     return milliseconds

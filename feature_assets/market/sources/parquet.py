@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from feature_assets.errors import ReplayError, SourceError
+from feature_assets.errors import ReplayError
 from feature_assets.market.bars import REPLAY_COLUMNS, check_columns
-from feature_assets.market.sources.base import ABSENT, NOT_YET, DayAnswer, each_day
+from feature_assets.market.sources.base import ABSENT, NOT_YET, DayAnswer, each_day, unreadable
 
 _ONE_DAY = dt.timedelta(days=1)
 
@@ -79,7 +79,7 @@ class ParquetSource:
     def row_groups(self) -> tuple[RowGroup, ...]:
         files = sorted(self._path.rglob("*.parquet")) if self._path.is_dir() else [self._path]
         if not files:
-            raise SourceError(f"{self.name}: the folder holds no .parquet file; expected a replay table.")
+            raise unreadable(f"{self.name}: the folder holds no .parquet file; expected a replay table.")
         groups: list[RowGroup] = []
         for file in files:
             groups += self._row_groups_of(file, len(groups))
@@ -94,14 +94,14 @@ class ParquetSource:
             (fragment,) = dataset.get_fragments()
             parts = fragment.split_by_row_group()
         except ReplayError as error:
-            raise SourceError(str(error)) from error
+            raise unreadable(str(error)) from error
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{name}: not readable as Parquet: {error}. Restore the file.") from error
+            raise unreadable(f"{name}: not readable as Parquet: {error}. Restore the file.") from error
         if "symbol" not in dataset.schema.names:
-            raise SourceError(f"{name}: missing column(s) symbol; expected a column or folders symbol=...")
+            raise unreadable(f"{name}: missing column(s) symbol; expected a column or folders symbol=...")
         kind = dataset.schema.field("symbol").type
         if not pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind) and kind != pa.large_string():
-            raise SourceError(f"{name}: column symbol is {kind}; expected text.")
+            raise unreadable(f"{name}: column symbol is {kind}; expected text.")
         in_path = ds.get_partition_keys(fragment.partition_expression).get("symbol")
         groups: list[RowGroup] = []
         for part in parts:
@@ -141,7 +141,7 @@ class _SymbolDays:
         """The latest time of the row groups that may hold the symbol, as far as statistics tell."""
         groups = [g for g in self._source.row_groups if g.symbols is None or g.symbols[0] <= self._symbol <= g.symbols[1]]
         if not groups:
-            raise SourceError(f"{self._symbol}: no row group of {self._source.name} holds this symbol; check SYMBOLS.")
+            raise unreadable(f"{self._symbol}: no row group of {self._source.name} holds this symbol; check SYMBOLS.")
         return max((group.times[1] for group in groups if group.times), default=self._latest)
 
     def read(self, day: dt.date) -> DayAnswer:
@@ -153,7 +153,7 @@ class _SymbolDays:
                 self._source.read(group)
         for group, message in self.damaged:
             if group.may_hold(self._symbol, start, end):
-                raise SourceError(message)
+                raise unreadable(message)
         parts = []
         for times, rows in self._rows:
             first, stop = np.searchsorted(times, [_number(start, rows), _number(end, rows)])
