@@ -16,9 +16,9 @@ from typing import BinaryIO, Self
 
 from feature_assets.dataset.feature_frame import build_feature_frame
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
+from feature_assets.dataset.lock import publish_splits
 from feature_assets.dataset.plan import symbol_dates
 from feature_assets.dataset.replay import build_replay
-from feature_assets.dataset.lock import publish_splits
 from feature_assets.dataset.store import Store
 from feature_assets.dataset.symbol_features import build_symbol_features
 from feature_assets.features.catalogue import LOOKBACK_DAYS
