@@ -94,6 +94,41 @@ def test_status_shows_every_partition_and_exits_0_only_where_all_is_built(tmp_pa
     }
 
 
+@pytest.mark.slow
+def test_relock_accepts_what_a_build_has_refused_and_the_next_build_publishes_it(tmp_path):
+    bars = days("BTCUSDT", 3)
+    path = tmp_path / "replay.parquet"
+    splits = "FIT:2025-03-03..2025-03-05,VALIDATION_LOCKED:2025-03-05..2025-03-06"
+    settings = {"SOURCE": f"parquet:{path}", "SYMBOLS": "BTCUSDT", "SPLITS": splits}
+    settings |= {"START_DATE": "2025-03-03", "END_DATE": "2025-03-06"}
+    bars.to_parquet(path, index=False)
+    assert run(["feature-assets", "build"], tmp_path, **settings).returncode == 0
+    unchanged = run(["feature-assets", "relock", "--reason", "to be sure"], tmp_path, **settings)
+    assert (unchanged.returncode, unchanged.stdout) == (0, "nothing has changed: no amendment is needed\n")
+    bars.loc[2 * 1440 + 600, "volume"] += 1.0
+    bars.to_parquet(path, index=False)
+    refused = run(["feature-assets", "build"], tmp_path, **settings)
+    assert refused.returncode == 1
+    assert "FAILED feature_frame: 1 partition(s) not published.\n2025-03-05: locked rows would change" in refused.stderr
+    assert "`feature-assets relock --reason TEXT` accepts the present state" in refused.stderr
+    empty = run(["feature-assets", "relock", "--reason", " "], tmp_path, **settings)
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert "--reason: it is empty" in empty.stderr
+    assert run(["feature-assets", "relock"], tmp_path, **settings).returncode == 2
+    accepted = run(["feature-assets", "relock", "--reason", "late prints"], tmp_path, **settings)
+    assert accepted.returncode == 0, accepted.stderr
+    lines = accepted.stdout.splitlines()
+    assert lines[:2] == [
+        "amendment 1: late prints",
+        "VALIDATION_LOCKED  2025-03-05T00:00:00+00:00..2025-03-06T00:00:00+00:00",
+    ]
+    assert lines[2].startswith("2025-03-05  ")
+    assert lines[3:] == ["`feature-assets build` publishes it"]
+    assert run(["feature-assets", "build"], tmp_path, **settings).returncode == 0
+    manifest = json.loads((tmp_path / "data/dataset/feature_frame.manifest.json").read_text())
+    assert [entry["reason"] for entry in manifest["amendments"]] == ["late prints"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
