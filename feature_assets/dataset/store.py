@@ -139,13 +139,26 @@ class Store:
 
     def footer(self, asset: str, key: Key) -> Footer | None:
         """A partition's footer; None where there is no file."""
+        found = self.parquet_footer(asset, key)
+        return None if found is None else found[1]
+
+    def parquet_footer(self, asset: str, key: Key) -> tuple[pq.FileMetaData, Footer] | None:
+        """What Parquet itself keeps at a partition's end, and our footer in it; None where there is no file."""
         relative = self.partition_file(asset, key)
         try:
-            return Footer.from_metadata(pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files).metadata or {})
+            metadata = pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files)
+            return metadata, Footer.from_metadata(metadata.metadata or {})
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: no sound footer: {error}. Build {asset} {key} again.") from error
+
+    def open_parquet(self, relative: str) -> pq.ParquetFile:
+        """A Parquet file that is no partition; raises StoreError, naming it, where it cannot be read."""
+        try:
+            return pq.ParquetFile(f"{self._base}/{relative}", filesystem=self._files)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"{self.path(relative)}: not readable: {error}.") from error
 
     def keys(self, asset: str) -> list[Key]:
         """The partitions of an asset that have a file, by date, then symbol."""
