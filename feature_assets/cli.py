@@ -81,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     relock.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever reads the ledger")
     relock.set_defaults(run=_relock)
+    diff = commands.add_parser(
+        "diff",
+        help="what differs between two stores, or between a store and a folder that the reference wrote",
+        description="Compare two stores (folders or URLs) by content, or a store with a folder of the reference "
+        "(feature_frame.parquet) within the contract's tolerances. Files with equal content hashes in their footers are not "
+        "read further. Exit codes: 0 the same, 1 different, or a file is not readable, 2 a wrong argument.",
+    )
+    for side in ("A", "B"):
+        diff.add_argument(f"root_{side.lower()}", metavar=f"ROOT_{side}", help="a store, or a folder that the reference wrote")
+    _add_range(diff, "the first there is", "up to the last there is")
+    diff.add_argument("--json", action="store_true", help="every partition that differs, as JSON")
+    diff.set_defaults(run=_diff)
     return parser
 
 
@@ -90,9 +102,9 @@ def _cuts(text: str) -> int:
     return int(text)
 
 
-def _add_range(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--from", dest="start", metavar="DATE", help="first date (default: START_DATE)")
-    command.add_argument("--to", dest="end", metavar="DATE", help="the date after the last (default: END_DATE)")
+def _add_range(command: argparse.ArgumentParser, first: str = "START_DATE", last: str = "END_DATE") -> None:
+    command.add_argument("--from", dest="start", metavar="DATE", help=f"first date (default: {first})")
+    command.add_argument("--to", dest="end", metavar="DATE", help=f"the date after the last (default: {last})")
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -152,6 +164,23 @@ def _relock(options: argparse.Namespace) -> int:
         print(f"{date}  {hashes['old'] or 'no rows'} -> {hashes['new'] or 'no rows'}")
     print("`feature-assets build` publishes it")
     return OK
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from feature_assets.dataset.diff import compare_roots
+    from feature_assets.dataset.diff_text import as_json, as_text
+    from feature_assets.settings import parse_date, parse_root
+
+    roots = (parse_root("ROOT_A", options.root_a, Path.cwd()), parse_root("ROOT_B", options.root_b, Path.cwd()))
+    start = parse_date("--from", options.start) if options.start else None
+    end = parse_date("--to", options.end) if options.end else None
+    if start and end and start >= end:
+        raise SettingError(f"--from {start} --to {end} is no range; --to is the date after the last.")
+    progress = _Progress()
+    found = compare_roots(roots, start, end)
+    progress.end()
+    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
+    return OK if found.same else FAILED
 
 
 def _status_table(states: Sequence[PartitionState], settings: Settings) -> str:

@@ -102,7 +102,7 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
     if end is not None and end <= start:
         raise SettingError(f"END_DATE: {end} is not after START_DATE {start}; it is the date after the last.")
     return Settings(
-        root=_root(values["ROOT"], folder),
+        root=parse_root("ROOT", values["ROOT"], folder),
         source=values["SOURCE"],
         symbols=_symbols(values["SYMBOLS"]),
         start=start,
@@ -136,22 +136,22 @@ def _from_toml(path: Path) -> dict[str, str]:
     return values
 
 
-def _root(text: str, folder: Path) -> str:
+def parse_root(name: str, text: str, folder: Path) -> str:
     """A URL as it is, a folder as its full path. The URL itself is not in the messages: it may hold a secret."""
     scheme, separator, rest = text.partition("://")
     if not separator:
-        path = _path("ROOT", text, folder).resolve()
+        path = _path(name, text, folder).resolve()
         if path.exists() and not path.is_dir():
-            raise SettingError(f"ROOT: {path} is a file; expected a folder or a URL.")
+            raise SettingError(f"{name}: {path} is a file; expected a folder or a URL.")
         return str(path)
     if scheme not in _ROOT_SCHEMES:
         raise SettingError(
-            f"ROOT: a URL of kind {scheme}:// is not known; expected a folder or one of {', '.join(_ROOT_SCHEMES)}."
+            f"{name}: a URL of kind {scheme}:// is not known; expected a folder or one of {', '.join(_ROOT_SCHEMES)}."
         )
     if "@" in rest:
-        raise SettingError("ROOT: the URL holds credentials; give them by the environment, e.g. AWS_ACCESS_KEY_ID.")
+        raise SettingError(f"{name}: the URL holds credentials; give them by the environment, e.g. AWS_ACCESS_KEY_ID.")
     if not rest.strip("/") or (scheme == "file" and not rest.startswith("/")):
-        raise SettingError(f"ROOT: the {scheme}:// URL is not well formed; expected e.g. s3://bucket/prefix or file:///folder.")
+        raise SettingError(f"{name}: the {scheme}:// URL is not well formed; expected e.g. s3://bucket/prefix or file:///folder.")
     return text
 
 

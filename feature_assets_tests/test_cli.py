@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,50 @@ def test_relock_accepts_what_a_build_has_refused_and_the_next_build_publishes_it
     assert run(["feature-assets", "build"], tmp_path, **settings).returncode == 0
     manifest = json.loads((tmp_path / "data/dataset/feature_frame.manifest.json").read_text())
     assert [entry["reason"] for entry in manifest["amendments"]] == ["late prints"]
+
+
+def test_diff_exits_0_for_equal_stores_and_1_with_the_first_difference_for_others(tmp_path, replay):
+    run(["feature-assets", "build"], tmp_path, **replay)
+    shutil.copytree(tmp_path / "data", tmp_path / "same")
+    # The settings of the working directory are none of a diff's.
+    same = run(["feature-assets", "diff", "data", "same"], tmp_path, GAPS="mind")
+    assert (same.returncode, same.stdout.splitlines()[:4]) == (
+        0,
+        [f"A  {tmp_path}/data", f"B  {tmp_path}/same", "", "the same: 13 partitions"],
+    )
+    assert "replay           9/9 partitions" in same.stderr
+    bars = days("BTCUSDT", 3)
+    bars.loc[7, "volume"] += 1.0
+    bars.to_parquet(tmp_path / "replay.parquet", index=False)
+    run(["feature-assets", "build"], tmp_path, **replay, ROOT="other")
+    other = run(["feature-assets", "diff", "data", "other"], tmp_path)
+    assert other.returncode == 1
+    assert "DIFFERENT: replay, symbol_features, feature_frame" in other.stdout
+    assert "  2025-03-03|BTCUSDT: 1 row(s) changed, first 2025-03-03 00:07 BTCUSDT volume: " in other.stdout
+    assert "  only in B: 2025-03-05|BTCUSDT" in other.stdout
+    assert "inputs     symbol_features: 2 partition(s) have others, first 2025-03-03|BTCUSDT: replay/2025-03-03" in other.stdout
+    found = run(["feature-assets", "diff", "data", "other", "--from", "2025-03-05", "--json"], tmp_path)
+    assert found.returncode == 1
+    layers = json.loads(found.stdout)["layers"]
+    assert [layer["only"]["b"] for layer in layers.values()] == [["2025-03-05|BTCUSDT"]] * 2 + [["2025-03-05"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["."], "the following arguments are required: ROOT_B"),
+        ([".", "."], "feature-assets: ROOT_A: {folder} is neither a store (store.json, or partitions of replay, "),
+        (["s3://user:word@bucket", "."], "feature-assets: ROOT_A: the URL holds credentials"),
+        (
+            [".", ".", "--from", "2026-02-02", "--to", "2026-02-02"],
+            "feature-assets: --from 2026-02-02 --to 2026-02-02 is no range",
+        ),
+    ],
+)
+def test_diff_exits_2_for_a_wrong_argument(tmp_path, arguments, sentence):
+    result = run(["feature-assets", "diff", *arguments], tmp_path)
+    assert result.returncode == 2
+    assert sentence.format(folder=tmp_path) in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class Store:
         self._base = base.rstrip("/")
         self._on_disk = isinstance(self._files, pafs.LocalFileSystem)
         # A footer is asked for by every partition that stands on its file: it is read once, and again when the file is another.
-        self._known_footer = functools.lru_cache(_FOOTERS)(lambda relative, _stamp: self._read_footer(relative))
+        self._known_footer = functools.lru_cache(_FOOTERS)(lambda asset, key, _stamp: self._read_footer(asset, key))
 
     # Paths
 
@@ -169,21 +169,37 @@ class Store:
 
     def footer(self, asset: str, key: Key) -> Footer | None:
         """A partition's footer; None where there is no file."""
+        with contextlib.suppress(OSError):
+            if self._on_disk:
+                return self._known_footer(asset, key, self._stamp(self.partition_file(asset, key)))
+        return self._read_footer(asset, key)
+
+    def _read_footer(self, asset: str, key: Key) -> Footer | None:
+        found = self.parquet_footer(asset, key)
+        return None if found is None else found[1]
+
+    def parquet_footer(self, asset: str, key: Key) -> tuple[pq.FileMetaData, Footer] | None:
+        """What Parquet itself keeps at a partition's end, and our footer in it; None where there is no file."""
         relative = self.partition_file(asset, key)
         try:
-            return self._read_footer(relative) if not self._on_disk else self._known_footer(relative, self._stamp(relative))
+            metadata = pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files)
+            return metadata, Footer.from_metadata(metadata.metadata or {})
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: no sound footer: {error}. Build {asset} {key} again.") from error
 
-    def _read_footer(self, relative: str) -> Footer:
-        return Footer.from_metadata(pq.read_metadata(f"{self._base}/{relative}", filesystem=self._files).metadata or {})
-
     def _stamp(self, relative: str) -> tuple[int, int, int]:
         """What tells a file on disk from the one that stood there before."""
         found = os.stat(f"{self._base}/{relative}")  # noqa: PTH116 - a Path for each of thousands of files costs as much
         return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def open_parquet(self, relative: str) -> pq.ParquetFile:
+        """A Parquet file that is no partition; raises StoreError, naming it, where it cannot be read."""
+        try:
+            return pq.ParquetFile(f"{self._base}/{relative}", filesystem=self._files)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"{self.path(relative)}: not readable: {error}.") from error
 
     def keys(self, asset: str) -> list[Key]:
         """The partitions of an asset that have a file, by date, then symbol."""

@@ -15,7 +15,8 @@ import pytest
 from feature_assets.dataset.feature_frame import FRAME_SCHEMA
 from feature_assets.features import build_symbol_features
 from feature_assets.features.catalogue import FEATURE_ORDER
-from feature_assets_tests.support.compare import TOLERANCES, assert_equal_rows, assert_equal_values
+from feature_assets.quality.parity import TOLERANCES
+from feature_assets_tests.support.compare import assert_equal_rows, assert_equal_values
 from feature_assets_tests.support.graph import Graph, parquet_graph
 from feature_assets_tests.support.replays import days, random_replay
 

@@ -13,12 +13,8 @@ import pytest
 
 from feature_assets.features import build_symbol_features
 from feature_assets.features.catalogue import FEATURE_ORDER, feature_order_json, feature_schema_json
-from feature_assets_tests.support.compare import (
-    AFTER_AN_EXTREME_BAR,
-    TOLERANCES,
-    assert_equal_rows,
-    assert_equal_values,
-)
+from feature_assets.quality.parity import AFTER_AN_EXTREME_BAR, TOLERANCES
+from feature_assets_tests.support.compare import assert_equal_rows, assert_equal_values
 from feature_assets_tests.support.naive import naive_features, zscore
 from feature_assets_tests.support.replays import days, random_replay
 

@@ -1,4 +1,4 @@
-"""Comparison with the reference within the contract's tolerances."""
+"""Comparison with the reference within the contract's tolerances, as assertions."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ import numpy as np
 import pandas as pd
 
 from feature_assets.features.catalogue import FEATURE_ORDER
-
-# Absolute, from the measurements that the contract names: the reference's own running sums are the limit.
-TOLERANCES = {
-    "realized_vol_15m_bps": 1e-5,
-    "realized_vol_60m_bps": 1e-5,
-    "vol_ratio_15m_60m": 1e-5,
-    "taker_imbalance_1m": 1e-9,
-    "taker_imbalance_5m": 1e-9,
-    "taker_imbalance_15m": 1e-9,
-    "liquidation_notional_zscore_15m": 5e-4,
-    "volume_zscore_60m": 1e-6,
-}
-AFTER_AN_EXTREME_BAR = TOLERANCES | {"volume_zscore_60m": 5e-3}
+from feature_assets.quality.parity import within_tolerance
 
 
 def assert_equal_values(found: pd.DataFrame, expected: pd.DataFrame, tolerances: dict[str, float]) -> None:
@@ -28,9 +16,7 @@ def assert_equal_values(found: pd.DataFrame, expected: pd.DataFrame, tolerances:
         left, right = found[name].to_numpy(), expected[name].to_numpy()
         assert left.dtype == np.float32, name
         np.testing.assert_array_equal(np.isnan(left), np.isnan(right), err_msg=f"{name}: NaN")
-        difference = np.abs(left.astype(float) - right.astype(float))
-        allowed = np.maximum(tolerances.get(name, 0.0), 2 * np.spacing(np.abs(right)))
-        wrong = np.flatnonzero(difference > allowed)
+        wrong = np.flatnonzero(~within_tolerance(left, right, tolerances.get(name, 0.0)))
         assert not len(wrong), f"{name}: {len(wrong)} rows, e.g. row {wrong[0]}: {left[wrong[0]]} and {right[wrong[0]]}"
 
 
