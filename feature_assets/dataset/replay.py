@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,8 @@ from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import SourceError
+from feature_assets.leakage.known import day_as_of, not_known_in_time
+from feature_assets.leakage.lookahead import cuts
 from feature_assets.market import bars as market
 from feature_assets.market.sources import ABSENT, NOT_YET, Source, read_days
 from feature_assets.market.sources.base import Availability
@@ -32,6 +34,13 @@ SOUND_REPLAY = "sound_replay"
 _NO_MEMBER = "no member"
 
 _Answer: TypeAlias = pa.Table | Availability | SourceError
+
+
+class _AsOf(NamedTuple):
+    """A day as the source had it when the minute of a row had passed."""
+
+    row: int
+    answer: _Answer
 
 
 def replay_code_version(source: Source) -> str:
@@ -62,7 +71,19 @@ def build_replay(store: Store, source: Source, settings: Settings, keys: Sequenc
     # A list: every symbol's iterator is made before the first is advanced, as the parquet source needs.
     streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
     answers = heapq.merge(*streams, key=lambda pair: pair[0])
-    yield from in_order(partial(_build_day, store, source, settings, key, answer, hidden) for key, answer in answers)
+    yield from in_order(
+        partial(_build_day, store, source, settings, key, answer, _as_of_cut(source, key, answer), hidden)
+        for key, answer in answers
+    )
+
+
+def _as_of_cut(source: Source, key: Key, answer: _Answer) -> _AsOf | None:
+    """A day once more, as the source had it at a moment that its key decides; None where there is nothing to prove."""
+    if not isinstance(answer, pa.Table) or not answer.num_rows or answer["event_time"].null_count or key.symbol is None:
+        return None
+    (cut,) = cuts(key.symbol, key.date, answer.num_rows)
+    again = day_as_of(source, key.symbol, key.date, answer["event_time"][cut.row].value)
+    return None if again is None else _AsOf(cut.row, again)
 
 
 def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterator[tuple[Key, _Answer]]:
@@ -82,7 +103,9 @@ def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterato
     )
 
 
-def _build_day(store: Store, source: Source, settings: Settings, key: Key, answer: _Answer, hidden: int | None) -> Outcome:
+def _build_day(
+    store: Store, source: Source, settings: Settings, key: Key, answer: _Answer, as_of: _AsOf | None, hidden: int | None
+) -> Outcome:
     started = time.perf_counter()
     all_shown = hidden is None or market.day_start_ms(key.date + ONE_DAY) <= hidden
     if answer is NOT_YET:
@@ -97,6 +120,9 @@ def _build_day(store: Store, source: Source, settings: Settings, key: Key, answe
         message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
         offending = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
         return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
+    if as_of is not None and (late := not_known_in_time(table, as_of.row, as_of.answer, show_values=all_shown)):
+        message = f"{key}: {late} A value may stand in a minute only if it was known when that minute had passed."
+        return _refuse(store, key, made_of, Check(SOUND_REPLAY, False, message, details={"offending": [late]}), table)
     minutes = market.distinct_minutes(table)
     unknown = {"open_interest_not_positive": int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)}
     footer = Footer(content_hash(table), *made_of, {"rows": table.num_rows, "minutes": minutes})
@@ -109,16 +135,17 @@ def _build_day(store: Store, source: Source, settings: Settings, key: Key, answe
         "bytes": size,
         "seconds": time.perf_counter() - started,
     }
-    return Published(key, footer, (_completeness(settings, key, minutes),), details)
+    known = "" if as_of is None else f" Rows 0 to {as_of.row} are the same without what became known later."
+    return Published(key, footer, (_completeness(settings, key, minutes, known),), details)
 
 
-def _completeness(settings: Settings, key: Key, minutes: int) -> Check:
+def _completeness(settings: Settings, key: Key, minutes: int, known: str) -> Check:
     """Sound, with a warning for an absent or short day inside START..END on which the symbol is a member."""
     inside = settings.start <= key.date < settings.end_date() and key.symbol in settings.members(key.date)
     if minutes == market.MINUTES_PER_DAY:
-        return Check(SOUND_REPLAY, passed=True, message=f"{key}: all {minutes} minutes, every rule holds.")
+        return Check(SOUND_REPLAY, passed=True, message=f"{key}: all {minutes} minutes, every rule holds.{known}")
     what = f"short: {minutes} of {market.MINUTES_PER_DAY} minutes" if minutes else "absent: the source has no bars"
-    return Check(SOUND_REPLAY, passed=not inside, message=f"{key} is {what}; every rule holds.", warning=inside)
+    return Check(SOUND_REPLAY, passed=not inside, message=f"{key} is {what}; every rule holds.{known}", warning=inside)
 
 
 def _refuse(store: Store, key: Key, made_of: tuple[str, dict[str, str]], check: Check, rejected: pa.Table | None) -> Refused:

@@ -35,7 +35,9 @@ DayAnswer: TypeAlias = Bars | Availability
 class Source(Protocol):
     """What a source offers. A user's own needs no base class, only these two methods.
 
-    One more attribute is optional: publication_delay, a timedelta from a day's end to when it is worth asking for.
+    Two more are optional. publication_delay: a timedelta from a day's end to when it is worth asking for. as_of(time):
+    the same source as it was at `time` (UTC): of the raw records only those that were known by then, whatever their own
+    stamps say. With it every build proves that no row holds what was not known when its minute had passed.
     """
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:

@@ -2,16 +2,19 @@
 
 The files lie in the archive's folder tree (.../monthly/klines/BTCUSDT/1m/) or flat in one folder. Klines give the
 groups bars and taker_flow; the other columns are null. Another data type (markPriceKlines, metrics, ...) is another
-reader beside _read_klines and another key of the index. Format and quirks: docs/sources.md.
+reader beside _read_klines and another key of the index; it says for its records when they are known, as _known does for
+klines. Format and quirks: docs/sources.md.
 """
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import functools
 import hashlib
 import io
 import re
+import weakref
 import zipfile
 import zlib
 from collections import defaultdict
@@ -54,8 +57,17 @@ class BinanceSource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._as_of_ms: int | None = None
         # A source lives for a run: a month's file is hashed once for all its days.
         self._sha256 = functools.cache(_sha256)
+        # Klines that somebody holds, by file, so that as_of need not read them again.
+        self._held: weakref.WeakValueDictionary[Path, pa.Table] = weakref.WeakValueDictionary()
+
+    def as_of(self, time: dt.datetime) -> BinanceSource:
+        """The archive without the klines that were not known at `time`: one is known when its close_time has passed."""
+        earlier = copy.copy(self)
+        earlier._as_of_ms = int(time.timestamp() * 1000)  # noqa: SLF001 - one of its own
+        return earlier
 
     def iter_days(self, symbol: str, start: dt.date, end: dt.date) -> Iterator[tuple[dt.date, DayAnswer]]:
         """Days of a symbol; a month's file is parsed once and held while its days are taken.
@@ -70,12 +82,12 @@ class BinanceSource:
             files = self._files_of(symbol)
             daily, monthly = files.get(f"{day}"), files.get(f"{day:%Y-%m}")
             if daily is not None:
-                bars = _of_day(_read_klines(daily), day)
+                bars = self._day(self._klines(daily), day)
             elif monthly is not None:
                 if month is None or month[0] != monthly:
                     month = None
-                    month = (monthly, _read_klines(monthly))
-                bars = _of_day(month[1], day)
+                    month = (monthly, self._klines(monthly))
+                bars = self._day(month[1], day)
             else:
                 return ABSENT if f"{day}" < max(files) else NOT_YET
             return bars if bars.num_rows else ABSENT
@@ -87,6 +99,16 @@ class BinanceSource:
         files = self._files_of(symbol)
         file = files.get(f"{date}") or files.get(f"{date:%Y-%m}")
         return self._sha256(file) if file else "none"
+
+    def _klines(self, path: Path) -> pa.Table:
+        klines = self._held.get(path)
+        if klines is None:
+            klines = self._held[path] = _read_klines(path)
+        return klines
+
+    def _day(self, klines: pa.Table, day: dt.date) -> pa.Table:
+        rows = _of_day(klines, day)
+        return _replay(rows if self._as_of_ms is None else _known(rows, self._as_of_ms))
 
     def _files_of(self, symbol: str) -> dict[str, Path]:
         if symbol not in self._files:
@@ -107,8 +129,26 @@ class BinanceSource:
 
 def _of_day(klines: pa.Table, day: dt.date) -> pa.Table:
     start = day_start_ms(day)
-    times = klines["open_time_ms"]
+    times = klines["open_time"]
     return klines.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, start + 24 * 60 * MINUTE_MS)))
+
+
+def _known(klines: pa.Table, time_ms: int) -> pa.Table:
+    """The klines that were known at a time: a kline changes until its last millisecond has passed."""
+    return klines.filter(pc.less(klines["close_time"], time_ms))
+
+
+def _replay(klines: pa.Table) -> pa.Table:
+    """Klines as a replay table; what they do not have is null."""
+    times = klines["open_time"]
+    columns = {
+        "event_time": times.cast(REPLAY_SCHEMA.field("event_time").type),
+        "open_time_ms": times,
+        **{name: klines[name] for name in ("open", "high", "low", "close", "volume", "taker_buy_volume")},
+        "taker_sell_volume": pc.subtract(klines["volume"], klines["taker_buy_volume"]),
+    }
+    nothing = {field.name: pa.nulls(len(times), field.type) for field in REPLAY_SCHEMA}
+    return pa.table({**nothing, **columns}, schema=REPLAY_SCHEMA)
 
 
 def _sha256(path: Path) -> str:
@@ -117,7 +157,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read_klines(path: Path) -> pa.Table:
-    """A zip's klines as a replay table."""
+    """A zip's klines, their times in milliseconds."""
     _verify_checksum(path)
     text = _unzip(path)
     header = text[: text.find(b"\n")].decode("ascii", "replace").strip().split(",")
@@ -127,21 +167,16 @@ def _read_klines(path: Path) -> pa.Table:
             read_options=csv.ReadOptions(column_names=list(_KLINE_COLUMNS), skip_rows=int(header[0] in _KLINE_COLUMNS)),
             convert_options=csv.ConvertOptions(
                 column_types=_KLINE_COLUMNS,
-                include_columns=["open_time", "open", "high", "low", "close", "volume", "taker_buy_volume"],
+                include_columns=["open_time", "open", "high", "low", "close", "volume", "close_time", "taker_buy_volume"],
             ),
         )
     except pa.ArrowInvalid as error:
         expected = f"{len(_KLINE_COLUMNS)} columns ({', '.join(_KLINE_COLUMNS)})"
         raise unreadable(f"{path.name}: not a kline file of {expected}{_without_values(error)}. Get it again.") from error
-    times = _milliseconds(klines["open_time"], path)
-    columns = {
-        "event_time": times.cast(REPLAY_SCHEMA.field("event_time").type),
-        "open_time_ms": times,
-        **{name: klines[name] for name in ("open", "high", "low", "close", "volume", "taker_buy_volume")},
-        "taker_sell_volume": pc.subtract(klines["volume"], klines["taker_buy_volume"]),
-    }
-    nothing = {field.name: pa.nulls(len(times), field.type) for field in REPLAY_SCHEMA}
-    return pa.table({**nothing, **columns}, schema=REPLAY_SCHEMA)
+    for name in ("open_time", "close_time"):
+        place = klines.schema.get_field_index(name)
+        klines = klines.set_column(place, name, _milliseconds(klines[name], name, path))
+    return klines
 
 
 def _without_values(error: pa.ArrowInvalid) -> str:
@@ -172,13 +207,13 @@ def _verify_checksum(path: Path) -> None:
         raise unreadable(f"{path.name}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}. Get the file again.")
 
 
-def _milliseconds(times: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+def _milliseconds(times: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
     bounds = pc.min_max(times).as_py()
     if bounds["min"] is None or bounds["max"] < _MICROSECONDS_FROM:
         return times
     if bounds["min"] < _MICROSECONDS_FROM:
-        raise unreadable(f"{path.name}: open_time mixes milliseconds and microseconds. Get the file again.")
+        raise unreadable(f"{path.name}: {name} mixes milliseconds and microseconds. Get the file again.")
     milliseconds = pc.divide(times, 1000)
-    if not pc.multiply(milliseconds, 1000).equals(times):
+    if name == "open_time" and not pc.multiply(milliseconds, 1000).equals(times):
         raise unreadable(f"{path.name}: open_time holds microseconds that are no whole millisecond. Get the file again.")
     return milliseconds
