@@ -21,6 +21,7 @@ from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import FeatureAssetsError, StaleInputError
 from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
+from feature_assets.leakage.labels import future_returns
 from feature_assets.leakage.splits import split_leaks
 from feature_assets.settings import Settings
 from feature_assets.splits.manifest import SplitManifest
@@ -74,7 +75,7 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
     inputs = {SPLIT_MANIFEST: splits_hash, **hashes}
     locked = lock.locked_hash(table)
     footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats, manifest), locked)
-    leaks = split_leaks(table, FRAME_SCHEMA, manifest)
+    leaks = [*split_leaks(table, FRAME_SCHEMA, manifest), *future_returns(table)]
     # From the comparison to the note in one turn, so that of two builds of a new date the second sees the first.
     with lock.held(store, manifest):
         leaks += lock.broken_lock(store, key, locked, manifest)
@@ -134,7 +135,7 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
 
 
 def _no_split_leak(key: Key, table: pa.Table, leaks: list[str]) -> Check:
-    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold, no locked row changes."
+    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold, no locked row changes, no column is a future return."
     return Check(NO_SPLIT_LEAK, not leaks, f"{key}: {message}", details={"offending": leaks} if leaks else {})
 
 

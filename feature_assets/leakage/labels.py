@@ -1,0 +1,89 @@
+"""The label proof: no feature of a frame is a future return under another name.
+
+It sees a column that orders the rows of a symbol's day as a return over the next 1 to 240 rows does. It does not see a
+label that is one part of a sum, one of another market or of a longer horizon, one that says little (a sign, a few
+classes), and none on a day whose future returns already follow from the past ones or from the time of day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets.features.catalogue import FEATURE_ORDER
+
+LONGEST = 240
+"""Rows that a label looks ahead at most."""
+_LEAST_ROWS = 120
+_SUSPECT, _CERTAIN, _PREDICTABLE = 0.9, 0.99, 0.9
+# Suspects are found on about so many rows and on these horizons, which are close enough for returns over horizons in
+# between to rank nearly alike; then every row and every horizon is looked at.
+_SAMPLE = 100
+_GRID = np.array(sorted({round(1.12**power) for power in range(50) if round(1.12**power) <= LONGEST} | {LONGEST}))
+_PAST = (1, 5, 15, 60, 240)
+
+
+def future_returns(table: pa.Table) -> list[str]:
+    """Features of a frame, rows by symbol and time, that are future returns, a sentence each; nothing for a sound one.
+
+    A return over the next h rows is worked out of ret_1m_bps. A feature is one if its rank correlation with it is above
+    0.99 and both move the same way from row to row, while neither past returns nor the row's place have as much to say.
+    """
+    return [text for symbol in pc.unique(table["symbol"]).to_pylist() for text in _of_symbol(table, symbol)]
+
+
+def _of_symbol(table: pa.Table, symbol: str) -> Iterator[str]:
+    rows = table.filter(pc.equal(table["symbol"], symbol))
+    horizons = _GRID[len(rows) // 2 >= _GRID]
+    if len(rows) < _LEAST_ROWS:
+        return
+    path = np.cumprod(1.0 + np.nan_to_num(rows["ret_1m_bps"].to_numpy().astype(np.float64)) / 1e4)
+    places = np.arange(0, len(rows) - horizons[-1], max((len(rows) - horizons[-1]) // _SAMPLE, 1))
+    labels = _standard_ranks(path[places + horizons[:, None]] / path[places])
+    features = _standard_ranks(np.stack([rows[name].to_numpy()[places] for name in FEATURE_ORDER]))
+    suspects = np.abs(features @ labels.T) / len(places) > _SUSPECT
+    for place in np.flatnonzero(suspects.any(axis=1)):
+        values = rows[FEATURE_ORDER[place]].to_numpy().astype(np.float64)
+        near = horizons[suspects[place]]
+        for horizon in range(int(near[0] / 1.2), min(int(near[-1] * 1.2) + 1, LONGEST, len(rows) // 2) + 1):
+            if horizon and _is_future_return(values, path, horizon):
+                yield (
+                    f"{FEATURE_ORDER[place]} is a label: over the day its values of {symbol} rank as the return over the next "
+                    f"{horizon} row(s) does (rank correlation above {_CERTAIN})."
+                )
+                break
+
+
+def _is_future_return(values: np.ndarray, path: np.ndarray, horizon: int) -> bool:
+    future = path[horizon:] / path[:-horizon] - 1.0
+    values = values[: len(future)]
+    there = np.isfinite(values) & np.isfinite(future)
+    if there.sum() < _LEAST_ROWS // 2:
+        return False
+    correlation = _rank_correlation(values[there], future[there])
+    if abs(correlation) <= _CERTAIN:
+        return False
+    moves = np.sign(np.diff(values[there])) * np.sign(np.diff(future[there])) * np.sign(correlation)
+    if (moves < 0).mean() > 1.0 - _PREDICTABLE:
+        return False
+    known = [_rank_correlation(np.arange(len(future)), future)]
+    for rows in {*_PAST, horizon}:
+        past = path[rows:] / path[:-rows] - 1.0
+        known.append(_rank_correlation(past[: len(future) - rows], future[rows:]))
+    return max(map(abs, known)) < _PREDICTABLE
+
+
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's, 0 where one of the two is constant."""
+    found = pd.Series(one).rank().corr(pd.Series(other).rank()) if len(one) > 1 and np.ptp(one) and np.ptp(other) else 0.0
+    return float(found)
+
+
+def _standard_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks along the last axis, of mean 0 and variance 1; equal values in the order in which they stand."""
+    ranks = np.argsort(np.argsort(values, axis=-1, kind="stable"), axis=-1, kind="stable").astype(np.float64)
+    return (ranks - ranks.mean(axis=-1, keepdims=True)) / np.maximum(ranks.std(axis=-1, keepdims=True), 1e-12)
