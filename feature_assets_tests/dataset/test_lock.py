@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from feature_assets.dataset import lock
+from feature_assets.dataset import relock as relocking
 from feature_assets.dataset.due import due_requests
-from feature_assets.dataset.feature_frame import FRAME_SCHEMA, build_feature_frame
+from feature_assets.dataset.feature_frame import FRAME_SCHEMA, build_feature_frame, present_frame
 from feature_assets.dataset.feature_manifest import MANIFEST_FILE, build_feature_manifest
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.lock import publish_splits, read_locked
@@ -547,6 +548,23 @@ def test_of_two_builds_that_add_one_date_with_other_rows_the_second_is_refused(t
     assert "locked rows would change" in refused.reason
     footer = house.store.footer(FEATURE_FRAME, Key.parse(LOCKED[1]))
     assert house.lock.dates == {LOCKED[1]: footer.locked_hash}
+
+
+def test_a_look_waits_for_the_relock_that_is_going_on(built, bars, monkeypatch):
+    built.bars = changed(bars, LOCKED[1])
+    built.below()
+    real, looking = present_frame, []
+
+    def present(*arguments):
+        if not looking:
+            looking.append(start(look, built.store.root, "in between"))
+            looking[0].join(2.0)
+        return real(*arguments)
+
+    monkeypatch.setattr(relocking, "present_frame", present)
+    relock(built.store, built.settings, "late prints")
+    finish(*looking)
+    assert [entry["reason"] for entry in built.lock.amendments + built.lock.looks] == ["late prints", "in between"]
 
 
 def test_splits_that_move_while_the_first_locked_date_is_published_are_refused(tmp_path, bars, monkeypatch):
