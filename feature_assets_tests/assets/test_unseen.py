@@ -103,11 +103,17 @@ def test_a_feature_that_looks_ahead_shows_minute_and_feature(tmp_path, bars, num
 def test_a_seen_day_that_is_computed_with_a_locked_one_shows_no_value_either(tmp_path, bars, capfd, monkeypatch):
     """The last row of the day before reads the first locked bar: what it shows would be that bar's."""
     bars.loc[2 * 1440 :, "volume"] = -CANARY
-    replaced(monkeypatch, "taker_imbalance_5m", "volume", lambda bars: np.append(bars["volume"][1:], 0.0))
+
+    def peeking(bars):
+        ahead = np.append(bars["volume"][1:], 0.0)
+        return np.where(ahead > -CANARY / 2, ahead, 0.0)
+
+    replaced(monkeypatch, "taker_imbalance_5m", "volume", peeking)
     graph = parquet_graph(tmp_path, bars, SPLITS=SPLITS)
     graph.materialize("replay", "2025-02-24|BTCUSDT", key(3))
     assert not graph.materialize("symbol_features", key(0), key(3)).success
-    assert f"{key(1)}: taker_imbalance_5m lies outside" in (text := shown(graph, capfd))
+    text = shown(graph, capfd)
+    assert f"{key(1)}: taker_imbalance_5m lies outside [-1.0, 1.0] in 1 row(s), first {DAYS[1]} 23:59:00" in text
     assert DIGITS not in text
 
 
@@ -224,13 +230,13 @@ def test_the_metadata_of_a_locked_day_count_no_values(tmp_path, bars):
 
 
 def later_changed(bars: pd.DataFrame) -> pd.DataFrame:
-    """Other bars from the locked day's noon on, in every column that makes features, outages too."""
+    """Other bars from the locked day's noon on, in many columns, with outages, and an incomplete day after it."""
     other = bars.copy()
     late = other["event_time"] >= pd.Timestamp(f"{DAYS[2]} 12:00", tz="UTC")
     other.loc[late, ["volume", "taker_buy_volume", "taker_sell_volume", "spread_bps", "open_interest"]] *= 3.0
     for minutes in (slice(5, 50), slice(200, 260)):
         other.loc[other.index[late][minutes], "liquidation_available"] = 0.0
-    return other
+    return other.drop(index=range(3 * 1440 + 700, 3 * 1440 + 705))
 
 
 def test_manifest_and_report_are_the_same_whatever_later_rows_hold_but_for_counts_and_hashes(tmp_path, bars):
@@ -246,7 +252,7 @@ def test_manifest_and_report_are_the_same_whatever_later_rows_hold_but_for_count
         reports.append(files["report/feature_quality_report.md"].decode())
     one, two = manifests
     assert {name for name in one if one[name] != two[name]} == {
-        *("data_hash_sha256", "partitions", "split_coverage", "ok_row_count", "partial_optional_row_count"),
+        *("data_hash_sha256", "partitions", "split_coverage", "row_count", "ok_row_count", "partial_optional_row_count"),
     }
     lines = [[line for line in text.splitlines() if line.startswith("|")] for text in reports]
     differing = {a.split(" | ")[0] for a, b in zip(*lines, strict=True) if a != b}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
 from feature_assets.dataset import lock
+from feature_assets.dataset import relock as relocking
 from feature_assets.dataset.due import due_requests
-from feature_assets.dataset.feature_frame import FRAME_SCHEMA
+from feature_assets.dataset.feature_frame import FRAME_SCHEMA, build_feature_frame, present_frame
 from feature_assets.dataset.feature_manifest import MANIFEST_FILE, build_feature_manifest
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.lock import publish_splits, read_locked
@@ -21,7 +23,7 @@ from feature_assets.dataset.store import FEATURE_FRAME, Store
 from feature_assets.dataset.tables import content_hash
 from feature_assets.errors import LockError, MissingInputError, RefusedInputError, SettingError, StoreError
 from feature_assets.market.sources import load_source
-from feature_assets_tests.support.crash import start
+from feature_assets_tests.support.crash import fail_at, start
 from feature_assets_tests.support.locked import DAYS, SPLITS, LockedStore, changed
 from feature_assets_tests.support.replays import days
 
@@ -507,9 +509,15 @@ def test_runs_that_add_different_dates_and_look_at_the_same_time_lose_no_entry(t
     house.below()
     publish_splits(house.store, house.settings.splits)
     house.frames(DAYS[0])
+    old = house.lock.dates[DAYS[0]]
+    house.bars = changed(house.bars, DAYS[0])
+    house.below()
     root = house.store.root
-    processes = [start(build_frames, house, day) for day in DAYS[1:7]] + [start(look, root, f"look {n}") for n in range(6)]
-    finish(*processes)
+    processes = [start(accept, house, "late prints")] + [start(look, root, f"look {n}") for n in range(6)]
+    finish(*processes, *(start(build_frames, house, day) for day in DAYS[1:7]))
+    (amendment,) = house.lock.amendments
+    assert amendment["changed_dates"][DAYS[0]]["old"] == old
+    assert all(isinstance(outcome, Published) for outcome in house.frames(DAYS[0]))
     assert list(house.lock.dates) == DAYS[:7]
     for day, known in house.lock.dates.items():
         assert house.store.footer(FEATURE_FRAME, Key.parse(day)).locked_hash == known
@@ -540,6 +548,78 @@ def test_of_two_builds_that_add_one_date_with_other_rows_the_second_is_refused(t
     assert "locked rows would change" in refused.reason
     footer = house.store.footer(FEATURE_FRAME, Key.parse(LOCKED[1]))
     assert house.lock.dates == {LOCKED[1]: footer.locked_hash}
+
+
+def test_a_look_waits_for_the_relock_that_is_going_on(built, bars, monkeypatch):
+    built.bars = changed(bars, LOCKED[1])
+    built.below()
+    real, looking = present_frame, []
+
+    def present(*arguments):
+        if not looking:
+            looking.append(start(look, built.store.root, "in between"))
+            looking[0].join(2.0)
+        return real(*arguments)
+
+    monkeypatch.setattr(relocking, "present_frame", present)
+    relock(built.store, built.settings, "late prints")
+    finish(*looking)
+    assert [entry["reason"] for entry in built.lock.amendments + built.lock.looks] == ["late prints", "in between"]
+
+
+def test_splits_that_move_while_the_first_locked_date_is_published_are_refused(tmp_path, bars, monkeypatch):
+    house = LockedStore(tmp_path / "house", bars)
+    house.below()
+    publish_splits(house.store, house.settings.splits)
+    moved = LockedStore(tmp_path / "house", bars, SPLITS=f"VALIDATION_LOCKED:{DAYS[0]}..{DAYS[4]}").settings.splits
+    real, raced = lock.held, []
+
+    def held(*arguments):
+        if not raced:
+            raced.append(True)
+            assert isinstance(house.frames(LOCKED[1])[0], Published)
+        return real(*arguments)
+
+    monkeypatch.setattr(lock, "held", held)
+    with pytest.raises(LockError, match="1 date"):
+        publish_splits(house.store, moved)
+
+
+def build_frame_and_fail(house: LockedStore, day: str, call: int, how: str) -> None:
+    fail_at(call, how)
+    house.frames(day)
+
+
+@pytest.mark.parametrize("how", ["kill", "ENOSPC"])
+def test_a_failure_at_any_step_of_publishing_a_locked_date_leaves_it_locked_or_unpublished(tmp_path, bars, how):
+    house = LockedStore(tmp_path / "house", bars)
+    house.below()
+    publish_splits(house.store, house.settings.splits)
+    other = LockedStore(tmp_path / "other", changed(bars, LOCKED[0]))
+    other.below()
+    publish_splits(other.store, other.settings.splits)
+    frame, lock_file = house.folder / f"store/feature_frame/date={LOCKED[0]}", house.folder / "store/split/validation_lock.json"
+    states = []
+    for call in range(1, 30):
+        shutil.rmtree(frame, ignore_errors=True)
+        lock_file.unlink(missing_ok=True)
+        process = start(build_frame_and_fail, house, LOCKED[0], call, how)
+        process.join()
+        published, noted = (frame / "part-0.parquet").exists(), LOCKED[0] in house.lock.dates
+        states.append((published, noted))
+        assert published or not noted
+        # The other data come into the same store, by their features.
+        shutil.copytree(house.folder / "store", tmp_path / "both", dirs_exist_ok=False)
+        for asset in ("replay", "symbol_features"):
+            shutil.copytree(other.folder / "store" / asset, tmp_path / "both" / asset, dirs_exist_ok=True)
+        (outcome,) = build_feature_frame(Store(str(tmp_path / "both")), house.settings, [Key.parse(LOCKED[0])])
+        assert isinstance(outcome, Refused if published else Published), call
+        shutil.rmtree(tmp_path / "both")
+        if process.exitcode == 0:
+            break
+    assert states[0] == (False, False)
+    assert (True, False) in states
+    assert states[-1] == (True, True)
 
 
 @pytest.mark.slow

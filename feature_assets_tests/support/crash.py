@@ -48,9 +48,9 @@ def build_all(variables: dict[str, str], folder: str) -> None:
     list(build_feature_frame(store, settings, [Key(day) for day in dates(settings.start, settings.end_date())]))
 
 
-def build_replay_day(variables: dict[str, str], folder: str, key: str, fail_at: int, how: str) -> None:
-    """Publish one replay partition, failing at the fail_at-th call that touches the disk: how is kill, ENOSPC or EIO."""
-    _fail_at(fail_at, how)
+def build_replay_day(variables: dict[str, str], folder: str, key: str, number: int, how: str) -> None:
+    """Publish one replay partition, failing at the number-th call that touches the disk: how is kill, ENOSPC or EIO."""
+    fail_at(number, how)
     settings = load_settings(variables, pathlib.Path(folder))
     list(build_replay(Store(settings.root), load_source(settings.source).source, settings, [Key.parse(key)]))
 
@@ -97,7 +97,7 @@ class _FailingFile:
         return self._file.fileno()
 
 
-def _fail_at(number: int, how: str) -> None:
+def fail_at(number: int, how: str) -> None:
     """Make this process fail at the number-th call of mkdir, open, write, flush, fsync or rename."""
     disk, real_open = _Disk(number, how), pathlib.Path.open
 
