@@ -135,7 +135,8 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
 
 
 def _no_split_leak(key: Key, table: pa.Table, leaks: list[str]) -> Check:
-    message = " ".join(leaks) or f"{table.num_rows} rows lie in their split and fold, no locked row changes, no column is a future return."
+    sound = f"{table.num_rows} rows lie in their split and fold, no locked row changes, no column is a future return."
+    message = " ".join(leaks) or sound
     return Check(NO_SPLIT_LEAK, not leaks, f"{key}: {message}", details={"offending": leaks} if leaks else {})
 
 
