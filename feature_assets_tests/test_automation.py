@@ -12,7 +12,7 @@ import pytest
 from dagster._core.events import DagsterEvent
 from dagster._core.test_utils import create_run_for_test
 
-from feature_assets.automation import _UNFINISHED, run_requests
+from feature_assets.automation import run_requests
 from feature_assets.definitions import make_definitions
 from feature_assets.resources import SourceResource, StoreResource
 from feature_assets_tests.support.graph import Graph
@@ -173,13 +173,13 @@ def test_nothing_is_asked_for_twice_while_a_run_is_queued_or_going_on(operations
     archive.publish("ETHUSDT", 0)
     instance = operations.graph.instance
     assert operations.tick(evening_of(0)) != []
-    # A queued run needs a code server's address to be made at all; that it counts is all the more to be pinned.
-    assert dg.DagsterRunStatus.QUEUED in _UNFINISHED
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.NOT_STARTED)
     assert operations.tick(evening_of(0)) == []
-    for kind in ("PIPELINE_STARTING", "PIPELINE_START"):
+    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_DEQUEUED", "PIPELINE_STARTING", "PIPELINE_START"):
         instance.report_dagster_event(DagsterEvent(event_type_value=kind, job_name=run.job_name), run_id=run.run_id)
         assert operations.tick(evening_of(0)) == [], kind
+        if kind == "PIPELINE_ENQUEUED":
+            assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.QUEUED
     instance.report_dagster_event(DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=run.job_name), run_id=run.run_id)
     assert operations.tick(evening_of(0)) != []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import shutil
@@ -9,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets_tests.support.replays import days
 
 BIN = Path(sys.executable).parent
@@ -228,3 +231,46 @@ def test_audit_exits_0_where_all_is_proven_1_where_it_is_not_and_2_for_a_wrong_n
     assert result.returncode == 1
     assert "2026-02-01|BTCUSDT: feature_frame 2026-02-01 is missing" in result.stderr
     assert run(["feature-assets", "audit", "--cuts", "1441"], tmp_path, **settings).returncode == 2
+
+
+@pytest.mark.slow
+def test_commands_that_build_the_same_range_at_once_with_a_reader_beside_them_end_as_one_alone(tmp_path):
+    """Whole runs, each with an event log of its own: two builds, a range of one layer, and a reader that sees no torn file."""
+    settings = {"SYMBOLS": "BTCUSDT,ETHUSDT", "END_DATE": "2026-02-04", "SPLITS": "FIT:2026-02-01..2026-02-04"}
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert run(["feature-assets", "build"], alone, **settings).returncode == 0
+    shared = settings | {"ROOT": str(tmp_path / "shared")}
+    layer = [
+        "dagster",
+        "asset",
+        "materialize",
+        "-m",
+        "feature_assets.definitions",
+        "--select",
+        "symbol_features",
+        "--partition-range",
+    ]
+    commands = [
+        ["feature-assets", "build"],
+        ["feature-assets", "build"],
+        [*layer, "2026-02-02|BTCUSDT...2026-02-03|ETHUSDT"],
+    ]
+    # The range of one layer may come before its replay is there, and fails then; it must not harm the others.
+    assert run(["feature-assets", "build", "--to", "2026-02-02"], alone.parent, **shared).returncode == 0
+    folders = [tmp_path / f"run{number}" for number in range(len(commands))]
+    with concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
+        for folder in folders:
+            folder.mkdir()
+        running = [pool.submit(run, command, folder, **shared) for command, folder in zip(commands, folders, strict=True)]
+        while not all(each.done() for each in running):
+            for path in (tmp_path / "shared").rglob("part-0.parquet"):
+                table = pq.ParquetFile(path).read()
+                footer = Footer.from_metadata(table.schema.metadata)
+                assert content_hash(table.replace_schema_metadata(None)) == footer.content_hash
+    assert [each.result().returncode for each in running[:2]] == [0, 0], [each.result().stderr for each in running]
+    stores = [
+        {p.relative_to(r): p.read_bytes() for p in r.rglob("part-0.parquet")} for r in (alone / "data", tmp_path / "shared")
+    ]
+    assert stores[0] == stores[1]
+    assert run(["feature-assets", "status"], tmp_path, **shared).returncode == 0
