@@ -10,6 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 from dagster._core.events import DagsterEvent
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from feature_assets.automation import run_requests
@@ -173,7 +174,9 @@ def test_nothing_is_asked_for_twice_while_a_run_is_queued_or_going_on(operations
     archive.publish("ETHUSDT", 0)
     instance = operations.graph.instance
     assert operations.tick(evening_of(0)) != []
-    run = create_run_for_test(instance, status=dg.DagsterRunStatus.NOT_STARTED)
+    server = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="feature_assets")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "build_replay")
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.NOT_STARTED, remote_job_origin=origin)
     assert operations.tick(evening_of(0)) == []
     for kind in ("PIPELINE_ENQUEUED", "PIPELINE_DEQUEUED", "PIPELINE_STARTING", "PIPELINE_START"):
         instance.report_dagster_event(DagsterEvent(event_type_value=kind, job_name=run.job_name), run_id=run.run_id)
