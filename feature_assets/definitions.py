@@ -11,12 +11,15 @@ from feature_assets.assets.replay import replay_asset
 from feature_assets.assets.symbol_features import symbol_features_asset
 from feature_assets.assets.whole import feature_manifest_asset, quality_report_asset, split_manifest_asset
 from feature_assets.automation import keep_up_sensor, layer_jobs
+from feature_assets.features.catalogue import FEATURES
+from feature_assets.leakage.fitted import refuse_fitted_beyond_fit
 from feature_assets.resources import SourceResource, StoreResource
 from feature_assets.settings import Settings, load_settings
 
 
 def make_definitions(settings: Settings) -> dg.Definitions:
-    """The graph of these settings."""
+    """The graph of these settings; raises SettingError where a feature was fitted on data that lies beyond FIT."""
+    refuse_fitted_beyond_fit(FEATURES, settings.splits)
     # Partitioned checks, owners and multi-dimensional mappings are preview or beta in this release, which is pinned;
     # the notices are for this package's authors, who keep tests of what they lean on.
     with warnings.catch_warnings():

@@ -64,3 +64,7 @@ class PartitionKeyError(FeatureAssetsError):
 
 class FeatureDeclarationError(FeatureAssetsError):
     """A feature's declaration contradicts the catalogue."""
+
+
+class ProofError(FeatureAssetsError):
+    """A process that proves features ended before it was done."""

@@ -294,6 +294,7 @@ def _manifest(
                 "columns": list(feature.columns),
                 "bounds": [_bound(bound) for bound in feature.bounds],
                 "description": feature.description,
+                "fitted_on": str(feature.fitted_on) if feature.fitted_on else None,
                 **sample.counts.of(place),
             }
             for place, feature in enumerate(FEATURES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import math
 from collections.abc import Callable
@@ -21,7 +22,8 @@ class Feature:
 
     name: the column. unit: of the stored value. lookback_rows: how many rows before row t the value may read.
     group: the input group whose absence makes it NaN. columns: the replay columns it reads. bounds: the closed range
-    of its finite values. description: the formula's meaning, from the function's docstring.
+    of its finite values. description: the formula's meaning, from the function's docstring. fitted_on: the date before
+    which lies all data that a constant in it was fitted on; None where nothing was fitted.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Feature:
     columns: tuple[str, ...]
     bounds: tuple[float, float]
     description: str
+    fitted_on: dt.date | None = None
 
     def schema_entry(self) -> dict[str, object]:
         """The feature's object in feature_schema.json."""
@@ -58,11 +61,14 @@ def feature(
     columns: tuple[str, ...],
     group: str = "bars",
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    fitted_on: dt.date | None = None,
 ) -> Callable[[FeatureFunction], FeatureFunction]:
     """Declare the decorated function of Bars as a feature; its name is the column, its docstring the description.
 
     The function gives float64 of shape (rows,), where row t reads rows t-lookback..t of `columns` alone. What
-    feature_assets.features.build does for every feature (float32, infinities to NaN, gaps) it need not do.
+    feature_assets.features.build does for every feature (float32, infinities to NaN, gaps) it need not do. Where a number
+    in it was fitted on data, `fitted_on` is the end of that data, the first date that is no longer in it: the splits'
+    FIT must reach that far (feature_assets.leakage.fitted).
     """
 
     def declare(function: FeatureFunction) -> FeatureFunction:
@@ -74,9 +80,13 @@ def feature(
         known = {"event_time", *(column for names in INPUT_GROUPS.values() for column in names)}
         if unknown := set(columns) - known:
             raise FeatureDeclarationError(f"feature {name}: {', '.join(sorted(unknown))} is no replay column.")
+        if fitted_on is not None and type(fitted_on) is not dt.date:
+            raise FeatureDeclarationError(
+                f"feature {name}: fitted_on {fitted_on!r} is no date; give the end of the data as dt.date(year, month, day)."
+            )
         remembered = shared(function)
         remembered.feature = Feature(  # type: ignore[attr-defined]
-            name, remembered, unit, lookback, group, columns, bounds, " ".join(function.__doc__.split())
+            name, remembered, unit, lookback, group, columns, bounds, " ".join(function.__doc__.split()), fitted_on
         )
         return remembered
 

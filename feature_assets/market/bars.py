@@ -145,7 +145,7 @@ def violations(table: pa.Table, day: dt.date | None = None, hidden_from: int | N
     fail but "no nulls", which event_time, open_time_ms and the four prices must obey. Of rows from `hidden_from` on, in
     milliseconds since the epoch, the examples hold the minute alone, and so they do of rows whose time is not certain.
     """
-    column = {name: _numbers(table, name) for name in REPLAY_COLUMNS}
+    column = columns_of(table)
     time = column["event_time"]
     shown = _certainly_before(hidden_from, column, day)
     masks: dict[str, np.ndarray] = {}
@@ -200,6 +200,11 @@ def distinct_minutes(table: pa.Table) -> int:
     return len(np.unique(_numbers(table, "event_time") // MINUTE_MS))
 
 
+def columns_of(table: pa.Table) -> dict[str, np.ndarray]:
+    """The replay columns of a table as float64 arrays, NaN where null, times in milliseconds since the epoch."""
+    return {name: _numbers(table, name) for name in REPLAY_COLUMNS}
+
+
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
     """A column as float64, NaN where null; times in milliseconds since the epoch (exact in float64)."""
     column = table.column(name)
@@ -221,7 +226,12 @@ class Bars:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Bars:
-        columns = {name: _numbers(table, name) for name in REPLAY_COLUMNS}
+        return cls.from_columns(columns_of(table))
+
+    @classmethod
+    def from_columns(cls, replay: Mapping[str, np.ndarray]) -> Bars:
+        """From a replay's columns as columns_of gives them, which stay as they are."""
+        columns = dict(replay)
         with np.errstate(invalid="ignore"):
             columns["open_interest"] = np.where(columns["open_interest"] > 0, columns["open_interest"], np.nan)
             available = np.nan_to_num(columns["liquidation_available"], nan=0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import os
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from feature_assets.dataset.feature_manifest import EXAMINED_FILE, build_feature
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.store import Store
 from feature_assets.errors import StaleInputError
+from feature_assets.features.catalogue import FEATURES
 from feature_assets_tests.support.graph import parquet_graph
 from feature_assets_tests.support.replays import days
 
@@ -122,3 +125,11 @@ def test_no_mark_and_no_temporary_file_is_left_by_a_refused_manifest(graph, monk
     assert not build_feature_manifest(graph.store, graph.settings)[1].passed
     assert (graph.folder / "store" / EXAMINED_FILE).stat().st_mtime_ns == before
     assert list((graph.folder / "store").rglob("*.tmp")) == []
+
+
+def test_the_manifest_tells_until_when_the_data_ran_that_a_feature_was_fitted_on(graph, monkeypatch):
+    fitted = dataclasses.replace(FEATURES[0], fitted_on=dt.date(2025, 3, 3))
+    monkeypatch.setattr(feature_manifest, "FEATURES", (fitted, *FEATURES[1:]))
+    manifest, _ = build_feature_manifest(graph.store, graph.settings)
+    assert [entry["fitted_on"] for entry in manifest["features"]] == ["2025-03-03", *[None] * 36]
+    assert "fitted_on" not in fitted.schema_entry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -63,6 +64,9 @@ def test_declarations_that_contradict_the_catalogue_are_refused():
         feature(unit="", lookback=0, columns=("rain",))(_documented)
     with pytest.raises(FeatureDeclarationError, match="has no docstring"):
         feature(unit="", lookback=0, columns=("close",))(lambda bars: bars)
+    for wrong in ("2026-02-03", dt.datetime(2026, 2, 3, 12, tzinfo=dt.UTC)):
+        with pytest.raises(FeatureDeclarationError, match=r"feature _documented: fitted_on .* is no date"):
+            feature(unit="", lookback=0, columns=("close",), fitted_on=wrong)(_documented)
 
 
 def _documented(bars):
