@@ -4,13 +4,18 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run test setup dev lint lock
+.PHONY: run test proofs setup dev lint lock
 
 run: setup
 	$(BIN)/feature-assets build
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# The proofs that take minutes.
+proofs: setup
+	$(BIN)/feature-assets prove
+	$(BIN)/python -m pytest -q -m slow
 
 dev: setup
 	$(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
