@@ -87,7 +87,7 @@ def _events(context: dg.AssetExecutionContext, spec: dg.AssetSpec, outcomes: Ite
             for check in outcome.checks:
                 yield evaluation(asset, check, outcome.key)
             if isinstance(outcome, Published):
-                yield _materialization(spec, outcome, pointers)
+                yield _materialization(spec, outcome, pointers, with_columns=done == total)
             else:
                 failed[outcome.key] = f"{outcome.reason} (the rejected table and its marker are under quarantine/)"
         if outcome.key in failed:
@@ -133,8 +133,11 @@ def _provenance_tags(spec: dg.AssetSpec, footer: Footer, pointers: Mapping[str, 
     return tags
 
 
-def _materialization(spec: dg.AssetSpec, outcome: Published, pointers: Mapping[str, str]) -> dg.AssetMaterialization:
-    columns = {name: value for name, value in spec.metadata.items() if name.startswith("dagster/column")}
+def _materialization(
+    spec: dg.AssetSpec, outcome: Published, pointers: Mapping[str, str], *, with_columns: bool
+) -> dg.AssetMaterialization:
+    """A partition's event. The UI takes columns and their lineage from the latest one, so that a range says them once."""
+    columns = {name: value for name, value in spec.metadata.items() if name.startswith("dagster/column") and with_columns}
     return dg.AssetMaterialization(
         asset_key=spec.key,
         partition=str(outcome.key),

@@ -116,6 +116,8 @@ def test_every_materialization_says_what_it_holds(tmp_path):
     assert metadata["OK"].value + metadata["PARTIAL_OPTIONAL"].value + metadata["WARMUP"].value == 1440
     lineage = metadata["dagster/column_lineage"].value.deps_by_column
     assert {dep.column_name for dep in lineage["mark_index_basis_bps"]} == {"mark_price", "index_price"}
+    earlier = graph.instance.fetch_materializations(dg.AssetKey("symbol_features"), limit=2).records[1].asset_materialization
+    assert "dagster/column_lineage" not in earlier.metadata, "a range tells the columns once"
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="FEATURE_ASSETS_REAL_DATA names no folder")
