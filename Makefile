@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run test proofs setup dev lint lock
+.PHONY: run test proofs bench setup dev lint lock
 
 run: setup
 	$(BIN)/feature-assets build
@@ -24,6 +24,10 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# The table of ratios; it also renews docs/performance.md. make bench BENCH=--small only tries that the bench works.
+bench: setup
+	$(BIN)/python -m feature_assets_bench $(BENCH)
 
 setup: .venv/set-up
 

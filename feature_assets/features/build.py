@@ -71,6 +71,40 @@ def build_symbol_features(
     broken rule of a sound replay; nothing left gives a frame of no rows with the full schema.
     """
     options = FeatureOptions(tuple(optional_groups), allow_incomplete_days, gaps)
+    symbol, sound = _sound_bars(bars)
+    kept, days = _kept_days(sound, options)
+    tables = [SYMBOL_FEATURES_SCHEMA.empty_table(), *(day.table for day in iter_day_features(kept, days, options))]
+    return _frame_of(symbol, pa.concat_tables(tables))
+
+
+def latest_row(
+    bars: pd.DataFrame,
+    *,
+    optional_groups: Sequence[str] = ("liquidations",),
+    gaps: Literal["bridge", "restart"] = "bridge",
+) -> pd.DataFrame:
+    """The feature row of the last bar given, as build_symbol_features has it, for live use.
+
+    bars: as for build_symbol_features; of one symbol, its last LOOKBACK_ROWS + 1 rows. More change nothing; fewer say that
+    the symbol had no other row since 00:00 UTC of D-7, D being the last bar's day: earlier rows are never read. The result
+    has one row (none where `bars` has none) and is bit-equal to the last row of build_symbol_features with
+    allow_incomplete_days=True: today is incomplete until it is over. Where the stored rows come from whole days alone
+    (ALLOW_INCOMPLETE_DAYS is false), the row is bit-equal to the stored one if today becomes whole, else none is stored;
+    and `bars` must hold no row of an earlier day that was dropped as incomplete: leave those out and take as many rows
+    more from the days before, which only the caller can know. Raises what build_symbol_features raises.
+    """
+    options = FeatureOptions(tuple(optional_groups), allow_incomplete_days=True, gaps=gaps)
+    symbol, sound = _sound_bars(bars)
+    if not len(sound):
+        return _frame_of(symbol, SYMBOL_FEATURES_SCHEMA.empty_table())
+    times = sound["event_time"]
+    reach = (times[-1] // DAY_MS - LOOKBACK_DAYS) * DAY_MS
+    window = sound.rows(max(_row_at(times, int(reach)), len(sound) - LOOKBACK_ROWS - 1), len(sound))
+    return _frame_of(symbol, feature_table(window, len(window) - 1, options))
+
+
+def _sound_bars(bars: pd.DataFrame) -> tuple[str, Bars]:
+    """The symbol (empty without rows) and its bars in time order; raises ReplayError, see build_symbol_features."""
     if "symbol" not in bars.columns:
         raise ReplayError("bars: missing column(s) symbol; expected one symbol's bars with their symbol.")
     symbols = sorted(str(symbol) for symbol in bars["symbol"].unique())
@@ -80,9 +114,13 @@ def build_symbol_features(
     table = market.to_table(bars, f"bars of {symbol}")
     if broken := market.violations(table):
         raise ReplayError(f"bars of {symbol}: not a sound replay. " + ". ".join(map(str, broken)) + ". Mend these rows.")
-    kept, days = _kept_days(Bars.from_table(table), options)
-    tables = [SYMBOL_FEATURES_SCHEMA.empty_table(), *(day.table for day in iter_day_features(kept, days, options))]
-    frame = pa.concat_tables(tables).to_pandas()
+    return symbol, Bars.from_table(table)
+
+
+def _frame_of(symbol: str, table: pa.Table) -> pd.DataFrame:
+    """Rows of SYMBOL_FEATURES_SCHEMA for whoever works in pandas, with the symbol's column."""
+    # For a single row, handing it to threads costs more than the row.
+    frame = table.to_pandas(use_threads=table.num_rows > 1)
     frame.insert(0, "symbol", pd.Series(symbol, index=frame.index, dtype="str"))
     return frame
 
