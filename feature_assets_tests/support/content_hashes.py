@@ -2,8 +2,8 @@
 
 Needs neither Dagster nor pytest. `python -m feature_assets_tests.support.content_hashes` holds the present environment
 against the fixture and exits with 1 where a hash differs; `--write` renews the fixture, for a change of features or of the
-replays here that is meant. The files' own bytes are not compared: each pyarrow
-writes its version, and statistics of its own, into Parquet.
+replays here that is meant. The files' own bytes are not compared: each pyarrow writes its version, and statistics of its
+own, into Parquet.
 """
 
 from __future__ import annotations
