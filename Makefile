@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run test proofs bench setup dev lint lock
+.PHONY: run test proofs oldest bench setup dev lint lock
 
 run: setup
 	$(BIN)/feature-assets build
@@ -28,6 +28,14 @@ lint: setup
 # The table of ratios; it also renews docs/performance.md. make bench BENCH=--small only tries that the bench works.
 bench: setup
 	$(BIN)/python -m feature_assets_bench $(BENCH)
+# The oldest libraries that pyproject.toml allows give the same content hashes as the lock's.
+oldest: .venv/oldest/set-up
+	.venv/oldest/bin/python -W error -m feature_assets_tests.support.content_hashes
+
+.venv/oldest/set-up: requirements-oldest.lock
+	$(PYTHON) -m venv --clear .venv/oldest
+	.venv/oldest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-oldest.lock
+	@touch $@
 
 setup: .venv/set-up
 
@@ -38,7 +46,11 @@ setup: .venv/set-up
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Needs uv. The lock holds for every supported Python and names no index.
+# Needs uv. The locks hold for every supported Python and name no index.
+COMPILE := uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+LIBRARIES := import tomllib; libraries = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	print(*[library for library in libraries if not library.startswith("dagster")], sep="\n")
 lock:
-	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(PYTHON) -c '$(LIBRARIES)' | $(COMPILE) --resolution lowest-direct - -o requirements-oldest.lock
