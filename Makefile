@@ -28,6 +28,7 @@ lint: setup
 # The table of ratios; it also renews docs/performance.md. make bench BENCH=--small only tries that the bench works.
 bench: setup
 	$(BIN)/python -m feature_assets_bench $(BENCH)
+
 # The oldest libraries that pyproject.toml allows give the same content hashes as the lock's.
 oldest: .venv/oldest/set-up
 	.venv/oldest/bin/python -W error -m feature_assets_tests.support.content_hashes
