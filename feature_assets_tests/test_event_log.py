@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -204,23 +205,26 @@ def test_a_connection_within_a_connection_is_the_same_one(tmp_path):
         assert indexed(storage) == [("run", 0)]
 
 
-def write_over_a_fork(folder: str) -> None:
+def write_over_a_fork(folder: str, busy: bool) -> None:
     with event_log(folder) as storage:
         storage.store_event(event("run", 0))
-        held = threading.Thread(target=lambda: hold(storage))
-        held.start()
-        while not storage._shards.in_use:
-            time.sleep(0.01)
+        other = threading.Thread(target=hold, args=(storage,))
+        if busy:
+            other.start()
+            while not storage._shards.in_use:
+                time.sleep(0.01)
         child = os.fork()
         if not child:
-            signal.alarm(30)
+            signal.alarm(60)
             inherited = open_files(Path(folder))
             storage.dispose()
             storage.store_event(event("run", 1))
             storage.dispose()
+            gc.collect()
             os._exit(0 if inherited and inherited.items() <= open_files(Path(folder)).items() else 1)
         assert os.waitpid(child, 0)[1] == 0
-        held.join()
+        if busy:
+            other.join()
         storage.store_event(event("run", 2))
 
 
@@ -230,9 +234,9 @@ def hold(storage: SqliteEventLogStorage) -> None:
 
 
 @pytest.mark.skipif(not FDS.exists(), reason="needs fork and /proc")
-def test_a_fork_opens_connections_of_its_own_and_leaves_the_parents(tmp_path):
-    """Even where another thread of the parent was in the middle of something."""
-    process = start(write_over_a_fork, str(tmp_path))
+@pytest.mark.parametrize("busy", [False, True], ids=["alone", "another thread writes"])
+def test_a_fork_opens_connections_of_its_own_and_leaves_the_parents(tmp_path, busy):
+    process = start(write_over_a_fork, str(tmp_path), busy)
     process.join()
     assert process.exitcode == 0
     with event_log(tmp_path) as storage:
