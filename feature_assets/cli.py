@@ -305,7 +305,17 @@ def set_dagster_home() -> None:
     if not (home / "dagster.yaml").is_file():
         home /= ".dagster"
         home.mkdir(exist_ok=True)
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n", encoding="utf-8")
+        config = {
+            "telemetry": {"enabled": False},
+            "nux": {"enabled": False},
+            # Where Dagster has it by itself; written anew each time, so that the folder may be moved.
+            "event_log_storage": {
+                "module": "feature_assets.event_log",
+                "class": "PooledSqliteEventLogStorage",
+                "config": {"base_dir": str(home / "history" / "runs")},
+            },
+        }
+        (home / "dagster.yaml").write_text(json.dumps(config, indent=2), encoding="utf-8")  # JSON is YAML
     os.environ["DAGSTER_HOME"] = str(home)
 
 
