@@ -212,10 +212,11 @@ def known_boundaries(store: Store) -> dict[str, str] | None:
 
 def splits_are_due(store: Store, splits: SplitManifest) -> bool:
     """Whether the split manifest is missing, or was refused or overtaken by an amendment and these splits may be published."""
-    if not store.exists(SPLIT_MANIFEST_FILE):
+    refused = store.refusal(SPLIT_MANIFEST, None) is not None
+    if not refused and not store.exists(SPLIT_MANIFEST_FILE):
         return True
     overtaken = known_boundaries(store) != _stored_boundaries(store)
-    return (overtaken or store.refusal(SPLIT_MANIFEST, None) is not None) and not moved(store, splits)
+    return (refused or overtaken) and not moved(store, splits)
 
 
 def _stored_boundaries(store: Store) -> dict[str, str] | None:

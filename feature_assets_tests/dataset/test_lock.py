@@ -395,8 +395,10 @@ def test_without_its_file_the_lock_still_holds_by_the_frames_and_relock_makes_it
     hashes = built.lock.dates
     for path in (built.folder / "store/split").iterdir():
         path.unlink()
+    assert due(built) == [("split_manifest",)]
     with pytest.raises(LockError, match="are locked with no VALIDATION_LOCKED"):
         publish_splits(built.store, built.settings.splits)
+    assert due(built) == [], "not asked for again and again"
     assert relock(built.store, built.settings, "the folder was lost")["changed_dates"] == {}
     assert built.build() == []
     assert built.lock.dates == hashes
