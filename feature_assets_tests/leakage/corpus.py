@@ -112,10 +112,15 @@ VALUES: dict[str, Callable[[np.ndarray, Bars], np.ndarray]] = {
 }
 
 
+# The lowest and highest of these bars are of the day before: in this one the formula says nothing of what is still to come.
+_SOUND = {("whole-series min-max", f"symbol_features/{D1}|{ETH}")}
+
+
 def _of_features(mechanism: str, name: str, scope: Scope, inject: Callable[[Case], None]) -> Leak:
     """A leak in features: in one row that no build compares with what is known then, it is for the audit."""
     by, check = (AUDIT, "audit") if scope is ONE_ROW else (BUILD, "no_lookahead")
-    return Leak(mechanism, name, scope.name, inject, scope.of("symbol_features"), check, by)
+    where = tuple(part for part in scope.of("symbol_features") if (name, part) not in _SOUND)
+    return Leak(mechanism, name, scope.name, inject, where, check, by)
 
 
 def _value_leaks() -> list[Leak]:
@@ -246,8 +251,10 @@ def _stamp_leaks() -> list[Leak]:
         for name in names:
             if name == PARTLY:
                 continue
+            # On the other day the settlement is before the minute at which the source is asked again.
+            scopes = (ONE_DAY,) if name == "funding_before_settlement" else SCOPES[:3]
             text = name.replace("_", " ").replace("days", "day's").replace("hours", "hour's")
-            leaks += _leaks(mechanism, text, _of_source(name), "replay", "sound_replay", SCOPES[:3])
+            leaks += _leaks(mechanism, text, _of_source(name), "replay", "sound_replay", scopes)
     leaks += _leaks("stamps", "local time under the name of UTC", _of_source("shifted"), "replay", "sound_replay", SCOPES[:3])
     return leaks
 
@@ -801,16 +808,15 @@ MISSED: tuple[Leak, ...] = (
     _missed("a sign, or a few classes, of a future return that a replay column already holds", _in_bars(_sign_in_bars)),
     _missed("a future return of another market that a replay column already holds", _in_bars(_label_of_another)),
     _missed(
-        "a record of a source with as_of that is early in single rows, none of them next to the minute at which the day is "
-        "asked for again",
-        functools.partial(_of_source("open_interest_a_minute_early"), scope=ONE_ROW),
-        "one row",
-    ),
-    _missed(
-        "a record of a source with as_of that is early by less than its period, on the days whose minute is a period's last (of "
-        "five-minute records a day in five; the other days are refused)",
+        "a record of a source with as_of that stands too early, on days whose one minute of proof does not fall between the two "
+        "(a five-minute record on a day in five; the other days are refused)",
         functools.partial(_of_source(PARTLY), scope=ONE_DAY),
         "one day",
+    ),
+    _missed(
+        "the same in single rows that the minute of proof is not next to: the audit does not ask a source again",
+        functools.partial(_of_source("open_interest_a_minute_early"), scope=ONE_ROW),
+        "one row",
     ),
     _missed("a day that a source calls absent by hindsight", functools.partial(_of_source("hindsight"), scope=EVERYWHERE)),
     _missed("bars that a source gives under another symbol's name", _in_bars(_names_swapped)),

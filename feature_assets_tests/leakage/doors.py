@@ -96,7 +96,18 @@ READERS: list[tuple[str, str, Callable[[Case], None]]] = [
 
 # Reports
 
-_HASHES = {"content_hash", "file_sha256", "size_bytes", "data_hash_sha256", "bytes", "seconds", "path", "hash"}
+_HASHES = {
+    "content_hash",
+    "file_sha256",
+    "size_bytes",
+    "data_hash_sha256",
+    "bytes",
+    "seconds",
+    "path",
+    "hash",
+    "source_fingerprint",
+    "inputs",
+}
 _COUNTS = {"split_coverage", "OK", "PARTIAL_OPTIONAL", "WARMUP"}
 
 
@@ -236,7 +247,7 @@ def _lookahead_values(case: Case) -> None:
 
     from feature_assets_tests.leakage.injection import ONE_DAY
 
-    case.change_feature(lambda values, bars: append(values[720:], values[-720:]), ONE_DAY)
+    case.change_feature(lambda values, bars: append(values[1000:], values[-1000:]), ONE_DAY)
     proof = symbol_features.look_ahead
     case.patch.setattr(
         symbol_features,
