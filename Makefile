@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run test proofs oldest bench setup dev lint lock
+.PHONY: run test proofs corpus oldest bench setup dev lint lock
 
 run: setup
 	$(BIN)/feature-assets build
@@ -46,6 +46,10 @@ setup: .venv/set-up
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Injects every leak of the corpus (minutes) and writes what became of them for the report and the README.
+corpus: setup
+	$(BIN)/python -m feature_assets_tests.leakage.corpus --write
 
 # Needs uv. The locks hold for every supported Python and name no index.
 COMPILE := uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate \

@@ -26,13 +26,15 @@ _CHECKS = {
         "the feature that reads the future.",
     },
     FEATURE_FRAME: {
-        NO_SPLIT_LEAK: "Every row lies in the split and fold that its time says, once, no other column is in the frame, and no "
-        "published row of VALIDATION_LOCKED changes, unless `feature-assets relock` has accepted it.",
+        NO_SPLIT_LEAK: "Every row lies in the split and fold that its time says, once, with the bits that symbol_features has of "
+        "it; none is left out, no other column is in the frame, no column is a future return, and no published row of "
+        "VALIDATION_LOCKED changes, unless `feature-assets relock` has accepted it.",
         COMPLETE: "Warns about symbols without rows, dropped incomplete days, and windows that run across missing minutes.",
     },
     FEATURE_MANIFEST: {
         MATCHES_STORE: "Every file that the manifest names has the hash it names, stands on inputs that are still the same, and "
-        "comes from one split manifest and one code version; locked rows are those of the validation lock.",
+        "comes from one split manifest and one code version; locked rows are those of the validation lock. No other file lies "
+        "beside them, and every symbol is a member on its dates.",
     },
     QUALITY_REPORT: {DRIFT: "Differences of medians between VALIDATION_LOCKED and FIT, to look at; it never fails."},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -75,7 +75,7 @@ def _build_date(store: Store, settings: Settings, split_manifest: tuple[str, Spl
     inputs = {SPLIT_MANIFEST: splits_hash, **hashes}
     locked = lock.locked_hash(table)
     footer = Footer(content_hash(table), frame_code_version(), inputs, frame_stats(table, stats, manifest), locked)
-    leaks = [*split_leaks(table, FRAME_SCHEMA, manifest), *future_returns(table)]
+    leaks = split_leaks(table, FRAME_SCHEMA, manifest) or [*_other_rows(table, read), *future_returns(table)]
     # From the comparison to the note in one turn, so that of two builds of a new date the second sees the first.
     with lock.held(store, manifest):
         leaks += lock.broken_lock(store, key, locked, manifest)
@@ -132,6 +132,17 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
         "feature_version": pa.repeat(FEATURE_VERSION, rows.num_rows),
     }
     return pa.table([columns[name] if name in columns else rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
+
+
+def _other_rows(table: pa.Table, read: Mapping[Key, tuple[pa.Table, Footer]]) -> Iterator[str]:
+    """The symbols whose rows are not, bit for bit, those that were proven: of another symbol, left out, or exchanged since."""
+    for member, (_, footer) in read.items():
+        rows = table.filter(pc.equal(table["symbol"], member.symbol)).select(SYMBOL_FEATURES_SCHEMA.names)
+        if (found := content_hash(rows)) != footer.content_hash:
+            yield (
+                f"{len(rows)} rows of {member.symbol} have the content hash {found}, those proven in {SYMBOL_FEATURES}/{member} "
+                f"{footer.content_hash}; build {SYMBOL_FEATURES} again."
+            )
 
 
 def _no_split_leak(key: Key, table: pa.Table, leaks: list[str]) -> Check:

@@ -165,6 +165,8 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
     named = sorted(footers)
     held = lock.read_lock(store)
     broken += _not_as_locked(footers, held)
+    broken += _not_members(footers, settings)
+    broken += [f"{name} is no file of a build, but readers take its rows; take it away." for name in store.strays(FEATURE_FRAME)]
     manifest = _manifest([entries[str(key)] for key in named], [footers[key] for key in named], sample, settings, hidden_from) | {
         "amendments": held.amendments,
         "amendment_count": len(held.amendments),
@@ -239,6 +241,16 @@ def _not_as_locked(footers: Mapping[Key, Footer], held: lock.Lock) -> list[str]:
         for key, footer in sorted(footers.items())
         if footer.locked_hash != held.dates.get(str(key), "")
     ]
+
+
+def _not_members(footers: Mapping[Key, Footer], settings: Settings) -> list[str]:
+    """The published dates with rows of symbols that are no members then, as their lifetime in SYMBOLS has changed since."""
+    broken = []
+    for key, footer in sorted(footers.items()):
+        symbols = {Key.parse(name.partition("/")[2]).symbol for name in footer.inputs if name.startswith(f"{SYMBOL_FEATURES}/")}
+        if others := sorted(str(symbol) for symbol in symbols - {*settings.members(key.date)}):
+            broken.append(f"feature_frame {key} has rows of {', '.join(others)}, no member on that date; build it again.")
+    return broken
 
 
 def _manifest(

@@ -16,6 +16,7 @@ from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, QUALITY_REPORT, Store
 from feature_assets.errors import StaleInputError, StoreError
 from feature_assets.features.catalogue import FEATURE_ORDER
+from feature_assets.leakage.corpus import corpus_line
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
 from feature_assets.quality.statistics import FrameStatistics, as_float
@@ -106,6 +107,7 @@ def _leakage(manifest: Mapping[str, Any]) -> list[str]:
         f"- no_split_leak: {len(manifest['partitions'])} dates: every row's split_id and fold is the manifest's, 0 rows were "
         "there twice, 0 columns were not the frame's own.",
         *(f"- {line}." for line in lock.ledger_lines(manifest)),
+        f"- {corpus_line()}.",
         "- not tested: whether the replay itself holds values that were not known at their minute's end.",
     ]
 

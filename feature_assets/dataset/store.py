@@ -205,6 +205,13 @@ class Store:
         """The partitions of an asset that have a file, by date, then symbol."""
         return sorted((_key_of(path) for path, _ in self._listing(asset, "part-0.parquet")), key=str)
 
+    def strays(self, asset: str) -> list[str]:
+        """Files in an asset's folder that are no partition's, relative to the root; readers of the folder take their rows."""
+        selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
+        files = (info for info in self._files.get_file_info(selector) if info.type == pafs.FileType.File)
+        strange = (info.path for info in files if info.base_name != "part-0.parquet" and info.base_name[0] not in "._")
+        return sorted(path[len(self._base) + 1 :] for path in strange)
+
     def _listing(self, folder: str, name: str) -> Iterator[tuple[str, int]]:
         """Path and time of change, in nanoseconds, of the files of a name at any depth of a folder."""
         selector = pafs.FileSelector(f"{self._base}/{folder}", allow_not_found=True, recursive=True)
