@@ -19,6 +19,8 @@ from feature_assets.features.catalogue import FEATURE_ORDER
 LONGEST = 240
 """Rows that a label looks ahead at most."""
 _LEAST_ROWS = 120
+# Different values that both must have: two columns that hardly change rank alike by chance.
+_LEAST_VALUES = 60
 _SUSPECT, _CERTAIN, _PREDICTABLE = 0.9, 0.99, 0.9
 # Suspects are found on about so many rows and on these horizons, which are close enough for returns over horizons in
 # between to rank nearly alike; then every row and every horizon is looked at.
@@ -62,7 +64,7 @@ def _is_future_return(values: np.ndarray, path: np.ndarray, horizon: int) -> boo
     future = path[horizon:] / path[:-horizon] - 1.0
     values = values[: len(future)]
     there = np.isfinite(values) & np.isfinite(future)
-    if there.sum() < _LEAST_ROWS // 2:
+    if min(len(np.unique(column[there])) for column in (values, future)) < _LEAST_VALUES:
         return False
     correlation = _rank_correlation(values[there], future[there])
     if abs(correlation) <= _CERTAIN:
@@ -71,7 +73,9 @@ def _is_future_return(values: np.ndarray, path: np.ndarray, horizon: int) -> boo
     if (moves < 0).mean() > 1.0 - _PREDICTABLE:
         return False
     known = [_rank_correlation(np.arange(len(future)), future)]
-    for rows in {*_PAST, horizon}:
+    for rows in sorted({*_PAST, horizon}):
+        if len(future) - rows < _LEAST_VALUES:
+            break
         past = path[rows:] / path[:-rows] - 1.0
         known.append(_rank_correlation(past[: len(future) - rows], future[rows:]))
     return max(map(abs, known)) < _PREDICTABLE

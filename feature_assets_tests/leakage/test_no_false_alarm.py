@@ -12,6 +12,7 @@ import pytest
 from feature_assets.dataset.feature_frame import FRAME_SCHEMA, _frame
 from feature_assets.dataset.keys import Key
 from feature_assets.features.build import FeatureOptions, _kept_days, iter_day_features, window_of_day
+from feature_assets.leakage.labels import future_returns
 from feature_assets.leakage.lookahead import KINDS, cuts, look_ahead
 from feature_assets.leakage.splits import split_leaks
 from feature_assets.market.bars import INPUT_GROUPS, MINUTE_MS, REPLAY_COLUMNS, REPLAY_SCHEMA, Bars, violations
@@ -252,7 +253,7 @@ def alarms(seed: int) -> tuple[list[str], dict[str, int]]:
         manifest = random_splits(rng, days)
         frame = _frame([Key(day.day, symbol)], [table], manifest)
         found += split_leaks(frame, FRAME_SCHEMA, manifest)
-        # PLACE FOR THE LABEL CHECK (feature_assets/leakage/labels.py): found += what it says of `table` and `window`.
+        found += future_returns(frame)
         counts["rows"] += table.num_rows
         counts["OK"] += table["data_quality_flag"].to_pylist().count("OK")
         counts["cuts"] += len(own)
