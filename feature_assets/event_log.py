@@ -97,8 +97,12 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         return table_name in self._tables
 
     def store_event(self, event: EventLogEntry) -> None:
-        """As the stock one. Whoever watches the run waits for its shard to change, and a kept connection writes beside it."""
-        super().store_event(event)
+        """As the stock one, with what it puts into the index in one transaction.
+
+        Whoever watches the run waits for its shard to change, and a kept connection writes beside it.
+        """
+        with self.index_connection():
+            super().store_event(event)
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path_for_shard(event.run_id))
 
