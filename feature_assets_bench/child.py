@@ -405,10 +405,10 @@ def reading(path: str, times: int) -> dict[str, Any]:
 
 def _compact(folder: str, monthly: Path) -> None:
     # The recipe of docs/performance.md.
-    frame = ds.dataset(folder, partitioning=ds.partitioning(pa.schema([("date", pa.string())]), flavor="hive"))
-    for month in sorted({ds.get_partition_keys(f.partition_expression)["date"][:7] for f in frame.get_fragments()}):
+    frame = ds.dataset(folder, partitioning="hive")
+    for month in sorted({ds.get_partition_keys(file.partition_expression)["date"][:7] for file in frame.get_fragments()}):
         rows = frame.to_table(filter=(ds.field("date") >= f"{month}-01") & (ds.field("date") <= f"{month}-31"))
-        ds.write_dataset(rows.drop_columns("date"), monthly / f"month={month}", format="parquet")
+        ds.write_dataset(rows, monthly / f"month={month}", format="parquet")
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
