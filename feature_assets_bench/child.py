@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import importlib.util
 import json
 import statistics
 import sys
@@ -320,7 +319,7 @@ def event_log(events: int) -> dict[str, Any]:
     """Milliseconds a materialization with its check: Dagster's own SQLite event log, and what dagster.yaml says."""
     import dagster as dg
 
-    if importlib.util.find_spec("feature_assets.event_log") is None:
+    if "feature_assets.event_log" not in Path("dagster.yaml").read_text(encoding="utf-8"):
         return {}
     Path("stock").mkdir()
     Path("stock/dagster.yaml").write_text("storage: {sqlite: {base_dir: stock}}\ntelemetry: {enabled: false}\n", encoding="utf-8")

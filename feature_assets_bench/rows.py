@@ -186,7 +186,9 @@ def event_log(folder: Path, size: Sizes) -> Found:
     """A partition's events in Dagster's own SQLite log and in the project's."""
     ran = Place(folder, 1, 3).run("event_log", events=size.events).answer
     if not ran:
-        return Found(text=["The event log is Dagster's own here: there is no feature_assets.event_log to compare it with."])
+        return Found(
+            text=["The event log is Dagster's own here: dagster.yaml names no feature_assets.event_log to compare it with."]
+        )
     what = f"a materialization and its check, of {size.events}, other: Dagster's own log"
     return Found([(what, f"{ran['ours']:.1f} ms", f"{ran['stock']:.1f} ms", f"{ran['ours'] / ran['stock']:.2f}x", "")])
 
