@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-START = dt.date(2024, 1, 1)
+START = dt.date(2022, 1, 1)
 REFERENCE = "FEATURE_ASSETS_REFERENCE"
 _SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", *(f"COIN{n}USDT" for n in range(7)))
 

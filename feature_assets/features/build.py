@@ -119,10 +119,9 @@ def _sound_bars(bars: pd.DataFrame) -> tuple[str, Bars]:
 
 def _frame_of(symbol: str, table: pa.Table) -> pd.DataFrame:
     """Rows of SYMBOL_FEATURES_SCHEMA for whoever works in pandas, with the symbol's column."""
+    with_symbol = table.add_column(0, "symbol", pa.repeat(symbol, table.num_rows))
     # For a single row, handing it to threads costs more than the row.
-    frame = table.to_pandas(use_threads=table.num_rows > 1)
-    frame.insert(0, "symbol", pd.Series(symbol, index=frame.index, dtype="str"))
-    return frame
+    return with_symbol.to_pandas(use_threads=table.num_rows > 1)
 
 
 def is_kept(table: pa.Table, options: FeatureOptions) -> bool:
