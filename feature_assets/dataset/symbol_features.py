@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 FINITE_VALUES, NO_LOOKAHEAD = "finite_values", "no_lookahead"
 
 # Dates that are computed together: their look-back is read and computed once.
-_CHUNK = 4
+_CHUNK = 8
 
 
 def features_code_version(options: FeatureOptions) -> str:

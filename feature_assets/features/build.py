@@ -26,9 +26,9 @@ from feature_assets.features.catalogue import (
 from feature_assets.market import bars as market
 from feature_assets.market.bars import DAY_MS, INPUT_GROUPS, MINUTE_MS, MINUTES_PER_DAY, Bars
 
-# Days computed at once: the look-back is computed again for each batch, so one day at a time would double the work;
-# beyond a week the arrays outgrow the processor's cache.
-_BATCH_DAYS = 4
+# Days computed at once: the look-back is computed again for each batch, so one day at a time would double the work; more
+# than this saves little and holds more.
+_BATCH_DAYS = 8
 
 
 @dataclass(frozen=True)

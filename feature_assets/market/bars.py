@@ -127,10 +127,10 @@ def to_table(bars: pd.DataFrame | pa.Table, culprit: str) -> pa.Table:
 def _from_pandas(frame: pd.DataFrame, culprit: str) -> pa.Table:
     """The frame's replay columns, in their own types."""
     names, columns = [], []
-    for place, name in enumerate(frame.columns):
+    for name, column in frame.items():
         if name in REPLAY_COLUMNS:
             try:
-                columns.append(pa.Array.from_pandas(frame.iloc[:, place]))
+                columns.append(pa.Array.from_pandas(column))
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 what = f"{culprit}: column {name} holds values of several types"
                 raise ReplayError(f"{what}: {error}. Convert it.", unseen=f"{what}. Convert it.") from error
