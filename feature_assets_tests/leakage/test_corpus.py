@@ -92,14 +92,17 @@ def test_the_line_of_the_report_sums_the_corpus_up():
     assert f"{len(LEAKS)} of {len(LEAKS)} caught (values " in corpus_line()
 
 
+# The tests' modules load the code location, which would refuse the leak's settings before the command is there.
 INJECTED = """
-import sys
+import os, sys
 from pathlib import Path
 import pytest
+held = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("FEATURE_ASSETS_")}
 from feature_assets.cli import main
 from feature_assets_tests.leakage import corpus, injection
 leak = next(leak for leak in corpus.LEAKS if leak.title == sys.argv[1])
 leak.inject(injection.Case(Path("unused"), pytest.MonkeyPatch()))
+os.environ.update(held)
 sys.exit(main(["build"]))
 """
 
