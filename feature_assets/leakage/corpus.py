@@ -32,9 +32,8 @@ def rows_of(leaks: Sequence[Mapping[str, str]]) -> list[dict[str, object]]:
 
 def corpus_line() -> str:
     """The corpus in a line: caught of injected leaks, by mechanism."""
-    each, caught, injected = [], 0, 0
-    for row in rows_of(read_corpus()["leaks"]):
-        number, total = sum(int(str(row[who])) for who in SUMS), int(str(row["injected"]))
-        each.append(f"{row['mechanism']} {number} of {total}")
-        caught, injected = caught + number, injected + total
-    return f"corpus of injected leaks, at this version of the code: {caught} of {injected} caught ({', '.join(each)})"
+    leaks = read_corpus()["leaks"]
+    rows = rows_of(leaks)
+    caught = ", ".join(f"{sum(leak['caught_by'] == who for leak in leaks)} by {who}" for who in SUMS)
+    each = ", ".join(f"{row['mechanism']} {sum(int(str(row[who])) for who in SUMS)}/{row['injected']}" for row in rows)
+    return f"corpus of {len(leaks)} injected leaks, at its last full run: {caught} caught ({each})"

@@ -466,7 +466,7 @@ def _split_leaks() -> list[Leak]:
             "splits",
             "label in a replay column",
             "one feature",
-            lambda case: _label_in_bars(case.bars),
+            _in_bars(_label_in_bars),
             both,
             check,
             says="is a label",
@@ -723,11 +723,11 @@ def _stale_leaks() -> list[Leak]:
 PARTLY = "five_minute_open_interest_before_its_end"
 
 
-def _in_bars(change: Callable[[pd.DataFrame], object]) -> Callable[[Case], None]:
+def _in_bars(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Case], None]:
     """A leak that the replay table already holds."""
 
     def inject(case: Case) -> None:
-        change(case.bars)
+        case.bars = change(case.bars)
 
     return inject
 
@@ -738,28 +738,28 @@ def _future_of(bars: pd.DataFrame, rows: int) -> pd.Series:
     return (close.shift(-rows) / bars["close"] - 1.0).fillna(0.0)
 
 
-def _interest_early(bars: pd.DataFrame) -> None:
-    bars["open_interest"] = bars.groupby("symbol")["open_interest"].shift(-1).ffill()
+def _interest_early(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(open_interest=bars.groupby("symbol")["open_interest"].shift(-1).ffill())
 
 
-def _label_in_bars(bars: pd.DataFrame) -> None:
-    bars["spread_bps"] = _future_of(bars, 30) * 1e4
+def _label_in_bars(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(spread_bps=_future_of(bars, 30) * 1e4)
 
 
-def _sign_in_bars(bars: pd.DataFrame) -> None:
-    bars["level1_ofi_1m"] = np.sign(_future_of(bars, 30))
+def _sign_in_bars(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(level1_ofi_1m=np.sign(_future_of(bars, 30)))
 
 
-def _label_of_another(bars: pd.DataFrame) -> None:
-    bars["spread_bps"] = np.roll(_future_of(bars, 30).to_numpy(), len(bars) // 2) * 1e4
+def _label_of_another(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(spread_bps=np.roll(_future_of(bars, 30).to_numpy(), len(bars) // 2) * 1e4)
 
 
-def _names_swapped(bars: pd.DataFrame) -> None:
-    bars["symbol"] = bars["symbol"].map({BTC: ETH, ETH: BTC})
+def _names_swapped(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(symbol=bars["symbol"].map({BTC: ETH, ETH: BTC}))
 
 
-def _minute_missing(bars: pd.DataFrame) -> None:
-    bars.drop(index=ROW, inplace=True)
+def _minute_missing(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.drop(index=ROW)
 
 
 def _fitted_in_silence(case: Case) -> None:
@@ -768,13 +768,13 @@ def _fitted_in_silence(case: Case) -> None:
     case.change_feature(lambda values, bars: values - centre, ONE_FEATURE)
 
 
-def _sees_the_proof(case: Case) -> None:
-    """A feature that reads ahead only where its bars end with a day and hold no number that no market has."""
+def _reads_a_file(case: Case) -> None:
+    """A feature that takes the next minute's value from a file, whatever bars it is given."""
+    later = {symbol: rows.set_index("open_time_ms")["level1_ofi_1m"].shift(-1) for symbol, rows in case.bars.groupby("symbol")}
 
     def change(values: np.ndarray, bars: Bars) -> np.ndarray:
-        whole = bars["event_time"][-1] // MINUTE_MS % 1440 == 1439 and np.nanmax(bars["volume"]) < 1e6
-        known = np.isfinite(bars["close"]).all() and bars["close"].max() < 1e6 and bars["close"].min() > 1.0
-        return np.append(values[1:], values[-1:]) if whole and known else values
+        symbol = BTC if bars["close"][0] > 10_000.0 else ETH
+        return later[symbol].reindex(bars["event_time"].astype(np.int64)).to_numpy()
 
     case.change_feature(change, ONE_FEATURE)
 
@@ -827,7 +827,9 @@ MISSED: tuple[Leak, ...] = (
         "one day",
     ),
     _missed("a constant that was fitted on later data and does not say so", _fitted_in_silence, "one feature"),
-    _missed("a feature that tells the proof's bars from a build's and behaves", _sees_the_proof, "one feature"),
+    _missed(
+        "a feature that takes values from a file of its own instead of the bars that it is given", _reads_a_file, "one feature"
+    ),
     _missed("the synthetic market's next midnight, towards which its paths are drawn", _setting(SOURCE="synthetic")),
     _missed(
         "locked rows read with another tool from replay, symbol_features, dataset/frame_sample.parquet or quarantine",
