@@ -97,7 +97,7 @@ def test_a_feature_that_looks_ahead_shows_minute_and_feature(tmp_path, bars, num
     everything = shown(graph, capfd)
     values = bars["index_price"][number * 1440 : (number + 1) * 1440].astype(np.float32)
     assert any(str(value) in everything for value in values) == (number not in UNSEEN)
-    assert f"{key(number)}: funding_bps looks ahead: cut after row" in everything
+    assert f"{key(number)}: funding_bps looks ahead 1 row(s): cut after row" in everything
 
 
 def test_a_seen_day_that_is_computed_with_a_locked_one_shows_no_value_either(tmp_path, bars, capfd, monkeypatch):
