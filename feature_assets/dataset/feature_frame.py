@@ -21,7 +21,7 @@ from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
 from feature_assets.errors import FeatureAssetsError, StaleInputError
 from feature_assets.features.catalogue import FEATURE_VERSION, SYMBOL_FEATURES_SCHEMA
-from feature_assets.leakage.labels import future_returns
+from feature_assets.leakage.labels import by_symbol, future_returns
 from feature_assets.leakage.splits import split_leaks
 from feature_assets.settings import Settings
 from feature_assets.splits.manifest import SplitManifest
@@ -136,8 +136,9 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
 
 def _other_rows(table: pa.Table, read: Mapping[Key, tuple[pa.Table, Footer]]) -> Iterator[str]:
     """The symbols whose rows are not, bit for bit, those that were proven: of another symbol, left out, or exchanged since."""
+    found_rows = by_symbol(table)
     for member, (_, footer) in read.items():
-        rows = table.filter(pc.equal(table["symbol"], member.symbol)).select(SYMBOL_FEATURES_SCHEMA.names)
+        rows = found_rows.get(str(member.symbol), table.slice(0, 0)).select(SYMBOL_FEATURES_SCHEMA.names)
         if (found := content_hash(rows)) != footer.content_hash:
             yield (
                 f"{len(rows)} rows of {member.symbol} have the content hash {found}, those proven in {SYMBOL_FEATURES}/{member} "

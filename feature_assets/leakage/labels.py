@@ -35,11 +35,20 @@ def future_returns(table: pa.Table) -> list[str]:
     A return over the next h rows is worked out of ret_1m_bps. A feature is one if its rank correlation with it is above
     0.99 and both move the same way from row to row, while neither past returns nor the row's place have as much to say.
     """
-    return [text for symbol in pc.unique(table["symbol"]).to_pylist() for text in _of_symbol(table, symbol)]
+    return [text for symbol, rows in by_symbol(table).items() for text in _of_symbol(rows, symbol)]
 
 
-def _of_symbol(table: pa.Table, symbol: str) -> Iterator[str]:
-    rows = table.filter(pc.equal(table["symbol"], symbol))
+def by_symbol(table: pa.Table) -> dict[str, pa.Table]:
+    """A frame's rows by symbol: slices where each symbol's rows stand together, as they do in a sound one."""
+    runs = pc.run_end_encode(table["symbol"].combine_chunks())
+    symbols, ends = runs.values.to_pylist(), runs.run_ends.to_pylist()  # noqa: PD011 - Arrow's
+    if len(set(symbols)) < len(symbols):
+        return {symbol: table.filter(pc.equal(table["symbol"], symbol)) for symbol in dict.fromkeys(symbols)}
+    starts = [0, *ends][: len(ends)]
+    return {symbol: table.slice(start, end - start) for symbol, start, end in zip(symbols, starts, ends, strict=True)}
+
+
+def _of_symbol(rows: pa.Table, symbol: str) -> Iterator[str]:
     horizons = _GRID[len(rows) // 2 >= _GRID]
     if len(rows) < _LEAST_ROWS:
         return
