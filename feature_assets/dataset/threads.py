@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,9 @@ _T = TypeVar("_T")
 _THREADS = min(4, os.cpu_count() or 1)
 # Calls that are begun before the first one's result is taken, so that memory follows them and not the range.
 _AHEAD = 2 * _THREADS
+# Seconds after which a thread is asked for the interpreter's lock. One that lets go of it for a moment, as each column's
+# hashing does, waits so long for its return; with Python's own 0.005 the threads mostly wait for each other.
+_SWITCH = 0.0005
 
 
 def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
@@ -21,10 +25,15 @@ def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
     What a call raises is raised where its result would come; the calls that have begun are waited for.
     """
     waiting: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > _AHEAD:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    finally:
+        sys.setswitchinterval(usual)
