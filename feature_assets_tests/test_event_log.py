@@ -32,7 +32,7 @@ from feature_assets_tests.support.graph import Graph, parquet_graph
 from feature_assets_tests.support.replays import days
 
 DAGSTER_YAML = Path(feature_assets.__file__).parent.parent / "dagster.yaml"
-STOCK_YAML = "storage:\n  sqlite:\n    base_dir: .dagster/storage\n"
+STOCK_YAML = "storage:\n  sqlite:\n    base_dir: .dagster/storage\ntelemetry:\n  enabled: false\n"
 CLASSES = {"stock": SqliteEventLogStorage, "pooled": PooledSqliteEventLogStorage}
 OF_THE_CLOCK = {"create_timestamp", "migration_completed"}
 FDS = Path("/proc/self/fd")
