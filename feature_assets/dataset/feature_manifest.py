@@ -67,19 +67,18 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     and the check matches_store; where that fails nothing is published and a marker is left. Raises MissingInputError
     where no frame exists.
     """
-    mark = store.begin_mark(EXAMINED_FILE)
-    lock.note_published(store)
-    found = _examine(store, settings, _last_examination(store, settings))
-    if not found.check.passed:
-        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
-        store.end_mark(mark, None)
-        return found.manifest, found.check
-    store.write_bytes(ORDER_FILE, feature_order_json())
-    store.write_bytes(SCHEMA_FILE, feature_schema_json())
-    store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
-    store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
-    store.accept(FEATURE_MANIFEST, None)
-    store.end_mark(mark, EXAMINED_FILE)
+    with store.marking(EXAMINED_FILE) as set_mark:
+        lock.note_published(store)
+        found = _examine(store, settings, _last_examination(store, settings))
+        if not found.check.passed:
+            store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
+            return found.manifest, found.check
+        store.write_bytes(ORDER_FILE, feature_order_json())
+        store.write_bytes(SCHEMA_FILE, feature_schema_json())
+        store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
+        store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
+        store.accept(FEATURE_MANIFEST, None)
+        set_mark()
     return found.manifest, found.check
 
 

@@ -103,12 +103,13 @@ def _leakage(manifest: Mapping[str, Any]) -> list[str]:
     """What was tested in the files that the manifest names, and found: a partition that fails is never published."""
     return [
         f"- no_lookahead: {manifest['lookahead_partitions']} symbol-days, one cut each: {manifest['lookahead_rows_compared']} "
-        "rows recomputed without any row after the cut, 0 differed in flag or in any bit of a feature.",
+        "rows recomputed with the rows after the cut removed or poisoned, 0 differed in flag or in any bit of a feature.",
         f"- no_split_leak: {len(manifest['partitions'])} dates: every row's split_id and fold is the manifest's, 0 rows were "
-        "there twice, 0 columns were not the frame's own.",
+        "there twice, 0 columns were not the frame's own or a future return, 0 rows were others than those proven.",
         *(f"- {line}." for line in lock.ledger_lines(manifest)),
         f"- {corpus_line()}.",
-        "- not tested: whether the replay itself holds values that were not known at their minute's end.",
+        "- sound_replay: from a source with as_of, each day was asked for again as of one minute; of other sources it is not "
+        "tested whether the replay holds values that were not known at their minute's end.",
     ]
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,24 +221,22 @@ class Store:
 
     # What has changed since when, by the file system's own clock
 
-    def begin_mark(self, relative: str) -> Path | None:
-        """Note the time; end_mark makes it known under `relative`. None on an object store, where nothing is noted."""
+    @contextlib.contextmanager
+    def marking(self, relative: str) -> Iterator[Callable[[], None]]:
+        """Note the time now; what this gives makes it the time of `relative`. On an object store nothing is noted."""
         if not self._on_disk:
-            return None
+            yield lambda: None
+            return
         mark = Path(f"{self._base}/{relative}.{uuid.uuid4().hex}.tmp")
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-        return mark
-
-    def end_mark(self, mark: Path | None, relative: str | None) -> None:
-        """Make the time that begin_mark noted that of `relative`, or forget it where that is None."""
-        if mark is not None and relative is not None:
-            mark.replace(f"{self._base}/{relative}")
-        elif mark is not None:
-            mark.unlink()
+        try:
+            yield functools.partial(os.replace, mark, f"{self._base}/{relative}")
+        finally:
+            mark.unlink(missing_ok=True)
 
     def marked_at(self, relative: str) -> int | None:
-        """When begin_mark was called for what stands under `relative`, in nanoseconds; None where nothing does."""
+        """When the marking of what stands under `relative` began, in nanoseconds; None where nothing does."""
         info = self._files.get_file_info(f"{self._base}/{relative}")
         return info.mtime_ns if self._on_disk and info.type == pafs.FileType.File else None
 

@@ -14,7 +14,7 @@ from feature_assets.dataset import feature_manifest
 from feature_assets.dataset.feature_manifest import EXAMINED_FILE, build_feature_manifest
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.store import Store
-from feature_assets.errors import StaleInputError
+from feature_assets.errors import MissingInputError, StaleInputError
 from feature_assets.features.catalogue import FEATURES
 from feature_assets_tests.support.graph import parquet_graph
 from feature_assets_tests.support.replays import days
@@ -133,3 +133,10 @@ def test_the_manifest_tells_until_when_the_data_ran_that_a_feature_was_fitted_on
     manifest, _ = build_feature_manifest(graph.store, graph.settings)
     assert [entry["fitted_on"] for entry in manifest["features"]] == ["2025-03-03", *[None] * 36]
     assert "fitted_on" not in fitted.schema_entry()
+
+
+def test_a_manifest_of_an_empty_store_leaves_nothing_behind(tmp_path):
+    graph = parquet_graph(tmp_path, days("BTCUSDT", 1))
+    with pytest.raises(MissingInputError, match="no feature_frame partition at all"):
+        build_feature_manifest(graph.store, graph.settings)
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []

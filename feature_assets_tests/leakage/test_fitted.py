@@ -53,7 +53,9 @@ def test_without_a_fit_nothing_is_refused(splits):
 
 
 def test_what_was_not_fitted_is_never_refused():
-    refuse_fitted_beyond_fit(FEATURES, _splits(FIT, TUNE, embargo=1440))
+    splits = _splits(FIT, TUNE, embargo=1440)
+    assert [fitted_beyond_fit(feature, splits) for feature in FEATURES] == [None] * len(FEATURES)
+    refuse_fitted_beyond_fit(FEATURES, splits)
 
 
 def test_the_code_location_does_not_load_and_says_which_feature_was_fitted_on_what_and_where_fit_ends(tmp_path, monkeypatch):
