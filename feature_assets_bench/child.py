@@ -148,7 +148,7 @@ def bare(profiled: bool) -> dict[str, Any]:
 
 
 def _bare_calls(settings: Settings, store: Store, spent: dict[str, float]) -> Iterator[Callable[[], Any]]:
-    """A call a date that writes its frame; the replay is read and computed here, a few days at a time."""
+    """A call a date that writes its frame, which is made here, a few days at a time."""
     (symbol,) = settings.symbol_names
     held: dict[dt.date, Bars] = {}
     for first in range(0, (settings.end_date() - settings.start).days, build._BATCH_DAYS):
@@ -159,20 +159,24 @@ def _bare_calls(settings: Settings, store: Store, spent: dict[str, float]) -> It
             held |= {date: Bars.from_table(store.read_table(REPLAY, Key(date, symbol))) for date in days}
         with lap(spent, "compute"):
             found = list(build.iter_day_features(Bars.concat(held.values()), days, settings.options))
-        yield from (partial(_bare_write, settings, store, spent, day) for day in found)
+        yield from (_bare_write(settings, store, spent, day) for day in found)
 
 
 def _bare_write(
     settings: Settings, store: Store, spent: dict[str, float], day: build.DayFeatures
-) -> tuple[Key, pa.Table, Footer, int]:
+) -> Callable[[], tuple[Key, pa.Table, Footer, int]]:
     key, member = Key(day.day), Key(day.day, settings.symbol_names[0])
-    with lap(spent, "splits, counts, content hash"):
+    with lap(spent, "splits and counts"):
         table = feature_frame._frame([member], [day.table], settings.splits)
         stats = {"rows": day.table.num_rows, "rows_dropped": 0, "rows_bridging_gaps": day.bridging_rows, "rows_proven": 0}
         counts = feature_frame.frame_stats(table, {member: stats}, settings.splits)
-        footer = Footer(content_hash(table), "", {}, counts)
-    with lap(spent, "encode and write"):
-        return key, table, footer, store.publish(FEATURE_FRAME, key, table, footer)
+
+    def publish() -> tuple[Key, pa.Table, Footer, int]:
+        with lap(spent, "content hash, encode and write"):
+            footer = Footer(content_hash(table), "", {}, counts)
+            return key, table, footer, store.publish(FEATURE_FRAME, key, table, footer)
+
+    return publish
 
 
 def store_year(profiled: bool) -> dict[str, Any]:

@@ -124,14 +124,14 @@ def _frame(members: Sequence[Key], tables: Sequence[pa.Table], manifest: SplitMa
     rows = pa.concat_tables(tables)
     symbols = pa.chunked_array([pa.repeat(m.symbol, len(table)) for m, table in zip(members, tables, strict=True)])
     split_ids, folds = manifest.assign(rows["open_time_ms"].to_numpy())
-    columns = {
+    columns = dict(zip(rows.column_names, rows.columns, strict=True)) | {
         "sample_id": pc.binary_join_element_wise(symbols, pc.cast(rows["open_time_ms"], pa.string()), ":"),
         "symbol": symbols,
-        "split_id": pa.array(split_ids, type=pa.string()),
-        "walk_forward_fold": pa.array(folds, type=pa.string()),
+        "split_id": split_ids,
+        "walk_forward_fold": folds,
         "feature_version": pa.repeat(FEATURE_VERSION, rows.num_rows),
     }
-    return pa.table([columns[name] if name in columns else rows[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
+    return pa.table([columns[name] for name in FRAME_SCHEMA.names], schema=FRAME_SCHEMA)
 
 
 def _other_rows(table: pa.Table, read: Mapping[Key, tuple[pa.Table, Footer]]) -> Iterator[str]:
@@ -174,12 +174,12 @@ def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]], manifest: S
     that the look-ahead proof recomputed.
     """
     stats: dict[str, int] = {}
-    groups = table.group_by(["symbol", "split_id", "data_quality_flag"]).aggregate([([], "count_all")])
-    for row in groups.to_pylist():
-        stats[f"rows/{row['symbol']}/{row['split_id']}/{row['data_quality_flag']}"] = row["count_all"]
-    times = table.group_by("split_id").aggregate([("open_time_ms", "min"), ("open_time_ms", "max")])
-    for row in times.to_pylist():
-        stats |= {f"first/{row['split_id']}": row["open_time_ms_min"], f"last/{row['split_id']}": row["open_time_ms_max"]}
+    groups = table.group_by(["symbol", "split_id", "data_quality_flag"], use_threads=False)
+    for row in groups.aggregate([([], "count_all"), ("open_time_ms", "min"), ("open_time_ms", "max")]).to_pylist():
+        split, first, last = row["split_id"], row["open_time_ms_min"], row["open_time_ms_max"]
+        stats[f"rows/{row['symbol']}/{split}/{row['data_quality_flag']}"] = row["count_all"]
+        stats[f"first/{split}"] = min(first, stats.get(f"first/{split}", first))
+        stats[f"last/{split}"] = max(last, stats.get(f"last/{split}", last))
     seen = table["liquidation_available"]
     if manifest.locked:
         seen = seen.filter(pc.less(table["event_time"], pa.scalar(manifest.locked.start, FRAME_SCHEMA.field("event_time").type)))

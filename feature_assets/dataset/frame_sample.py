@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.tables import Footer, content_hash, to_parquet
+from feature_assets.features.catalogue import feature_values
 from feature_assets.quality.sample import FeatureCounts, RowSample
 from feature_assets.splits.manifest import VALIDATION_LOCKED
 
@@ -29,11 +30,13 @@ class FrameSample:
         self.inputs[str(key)] = frame_hash
         is_seen = pc.less(frame["open_time_ms"], np.iinfo(np.int64).max if hidden_from is None else hidden_from)
         seen = frame if pc.all(is_seen).as_py() else frame.filter(is_seen)
-        self.counts.add(seen)
-        self._seen.add(seen)
+        values = feature_values(seen)
+        self.counts.add(values)
+        self._seen.add(seen, values)
         if seen is not frame:
             hidden = frame.filter(pc.invert(is_seen))
-            self._locked.add(hidden.filter(pc.equal(hidden["split_id"], VALIDATION_LOCKED)))
+            locked = hidden.filter(pc.equal(hidden["split_id"], VALIDATION_LOCKED))
+            self._locked.add(locked, feature_values(locked))
 
     @property
     def seen_rows(self) -> int:

@@ -152,11 +152,12 @@ class Store:
         """
         relative = self.partition_file(asset, key)
         try:
-            with self._files.open_input_file(f"{self._base}/{relative}") as opened:
-                file = pq.ParquetFile(opened)
-                # Small files, and callers that read several at once: more threads only cost memory.
-                table = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
-                footer = Footer.from_metadata(file.metadata.metadata or {})
+            # Its bytes at once: a small file, and on an object store a single request.
+            with self._files.open_input_stream(f"{self._base}/{relative}") as stream:
+                file = pq.ParquetFile(pa.BufferReader(stream.read_buffer()))
+            # Callers read several at once: more threads only cost memory.
+            table = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
+            footer = Footer.from_metadata(file.metadata.metadata or {})
         except FileNotFoundError:
             raise MissingInputError(f"{asset} {key} is missing; build it first.") from None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:

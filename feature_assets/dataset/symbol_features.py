@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from typing import TypeVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets import elementary, features
@@ -53,7 +54,7 @@ def build_symbol_features(
 def _calls(
     store: Store, options: FeatureOptions, keys: Sequence[Key], hidden_from: int | None
 ) -> Iterator[Callable[[], Outcome]]:
-    """A call a key that proves and publishes it; what several keys share is computed here."""
+    """A call a key that publishes it; it is computed and proven here."""
     for symbol, group in groupby(sorted(keys, key=lambda key: (key.symbol, key.date)), key=lambda key: key.symbol):
         assert symbol is not None
         replay = ReplayDays(store, symbol, options)
@@ -163,7 +164,7 @@ def _chunk_calls(
     show_values = hidden_from is None or not len(bars) or bool(bars["event_time"][-1] < hidden_from)
     for key, read in reads.items():
         day = built.get(key.date) or DayFeatures(key.date, SYMBOL_FEATURES_SCHEMA.empty_table(), 0)
-        yield partial(_publish, store, options, _Computed(key, read, bars, day, seconds, show_values))
+        yield _prove(store, options, _Computed(key, read, bars, day, seconds, show_values))
 
 
 @dataclass(frozen=True)
@@ -178,35 +179,45 @@ class _Computed:
     show_values: bool
 
 
-def _publish(store: Store, options: FeatureOptions, computed: _Computed) -> Published | Refused:
+def _prove(store: Store, options: FeatureOptions, computed: _Computed) -> Callable[[], Published | Refused]:
+    """Hold a key's rows against the rules; gives the call that publishes or refuses them.
+
+    The proof is many small steps, at each of which a thread of its own would wait for the interpreter's lock.
+    """
     started = time.perf_counter()
     key, read, day = computed.key, computed.read, computed.day
     checks = (_finite_values(computed, options), _no_lookahead(computed, options))
     version, inputs = features_code_version(options), {held.name: held.content_hash for held in read.values()}
     if broken := [check for check in checks if not check.passed]:
-        store.refuse(SYMBOL_FEATURES, key, Refusal(broken[0].name, broken[0].message, version, inputs), day.table)
-        return Refused(key, checks, " ".join(check.message for check in broken))
-    own = read[key.date]
+        refusal = Refusal(broken[0].name, broken[0].message, version, inputs)
+        return partial(_refuse, store, key, refusal, day.table, checks, " ".join(check.message for check in broken))
     flags = pc.value_counts(day.table["data_quality_flag"]).to_pylist()
-    counts = dict.fromkeys(FLAGS, 0) | {entry["values"]: entry["counts"] for entry in flags}
-    footer = Footer(
-        content_hash=content_hash(day.table),
-        code_version=version,
-        inputs=inputs,
-        stats={
-            "rows": day.table.num_rows,
-            "rows_dropped": own.rows - day.table.num_rows,
-            "rows_bridging_gaps": day.bridging_rows,
-            "rows_proven": checks[1].details.get("rows_compared", 0),
-            **counts,
-        },
-    )
-    size = store.publish(SYMBOL_FEATURES, key, day.table, footer)
+    stats = {
+        "rows": day.table.num_rows,
+        "rows_dropped": read[key.date].rows - day.table.num_rows,
+        "rows_bridging_gaps": day.bridging_rows,
+        "rows_proven": checks[1].details.get("rows_compared", 0),
+        **dict.fromkeys(FLAGS, 0),
+        **{entry["values"]: entry["counts"] for entry in flags},
+    }
+    spent = computed.seconds + time.perf_counter() - started
+    return partial(_publish, store, key, day.table, Footer("", version, inputs, stats), checks, spent)
+
+
+def _refuse(store: Store, key: Key, refusal: Refusal, table: pa.Table, checks: tuple[Check, ...], reason: str) -> Refused:
+    store.refuse(SYMBOL_FEATURES, key, refusal, table)
+    return Refused(key, checks, reason)
+
+
+def _publish(store: Store, key: Key, table: pa.Table, unhashed: Footer, checks: tuple[Check, ...], spent: float) -> Published:
+    started = time.perf_counter()
+    footer = replace(unhashed, content_hash=content_hash(table))
+    size = store.publish(SYMBOL_FEATURES, key, table, footer)
     details = {
         **footer.stats,
         "path": store.path(store.partition_file(SYMBOL_FEATURES, key)),
         "bytes": size,
-        "seconds": computed.seconds + time.perf_counter() - started,
+        "seconds": spent + time.perf_counter() - started,
     }
     return Published(key, footer, checks, details)
 

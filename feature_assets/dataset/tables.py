@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass, field
 
@@ -55,31 +54,28 @@ def content_hash(table: pa.Table) -> str:
 
     A null's value counts as zero; a string counts as its length (int32) and its UTF-8 bytes.
     """
-    digest = hashlib.sha256()
+    parts: list[bytes | memoryview] = []
     all_valid = b"\x01" * table.num_rows
     for column_field, column in zip(table.schema, table.columns, strict=True):
         array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        digest.update(f"{column_field.name}\0{column_field.type}\0{len(array)}\0".encode())
+        parts.append(f"{column_field.name}\0{column_field.type}\0{len(array)}\0".encode())
         if array.null_count:
-            digest.update(np.asarray(array.is_valid()).astype(np.uint8).data)
+            parts.append(np.asarray(array.is_valid()).astype(np.uint8).data)
             array = array.fill_null("" if pa.types.is_string(array.type) else pa.scalar(0).cast(array.type))
         else:
-            digest.update(all_valid)
-        if pa.types.is_string(array.type):
-            _hash_strings(digest, array)
-        else:
-            digest.update(_little_endian(array).data)
-    return digest.hexdigest()
+            parts.append(all_valid)
+        parts += _strings(array) if pa.types.is_string(array.type) else [_little_endian(array).data]
+    # At once: each call of its own would hand the interpreter's lock to another thread and wait for its return.
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _hash_strings(digest: hashlib._Hash, array: pa.StringArray) -> None:
+def _strings(array: pa.StringArray) -> list[memoryview]:
+    """The lengths of the strings of an array without nulls, and their text."""
     _, offsets, text = array.buffers()
     if not len(array):
-        return
+        return []
     places = np.frombuffer(offsets, dtype="<i4")[array.offset : array.offset + len(array) + 1]
-    digest.update(np.diff(places).data)
-    if text is not None:
-        digest.update(memoryview(text)[places[0] : places[-1]])
+    return [np.diff(places).data, memoryview(text)[places[0] : places[-1]]] if text is not None else [np.diff(places).data]
 
 
 def _little_endian(array: pa.Array) -> np.ndarray:
@@ -98,7 +94,8 @@ def to_parquet(table: pa.Table, footer: Footer) -> bytes:
     strings = [f.name for f in table.schema if pa.types.is_string(f.type)]
     floats = {f.name: "BYTE_STREAM_SPLIT" for f in table.schema if pa.types.is_floating(f.type)}
     times = [f.name for f in table.schema if f.name not in floats and f.name not in strings]
-    sink = io.BytesIO()
+    # Arrow's own sink: each write to a Python object would ask for the interpreter's lock.
+    sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         table.schema,
@@ -110,4 +107,4 @@ def to_parquet(table: pa.Table, footer: Footer) -> bytes:
     ) as writer:
         writer.write_table(table, row_group_size=max(table.num_rows, 1))
         writer.add_key_value_metadata(footer.to_metadata())
-    return sink.getvalue()
+    return sink.getvalue().to_pybytes()

@@ -14,15 +14,16 @@ _T = TypeVar("_T")
 _THREADS = min(4, os.cpu_count() or 1)
 # Calls that are begun before the first one's result is taken, so that memory follows them and not the range.
 _AHEAD = 2 * _THREADS
-# Seconds after which a thread is asked for the interpreter's lock. One that lets go of it for a moment, as each column's
-# hashing does, waits so long for its return; with Python's own 0.005 the threads mostly wait for each other.
+# Seconds after which a thread is asked for the interpreter's lock. One that lets go of it for a moment, as numpy does in
+# each operation, waits so long for its return; with Python's own 0.005 the threads mostly wait for each other.
 _SWITCH = 0.0005
 
 
 def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
     """What each call gives, in their order; the calls are taken one by one by the caller's thread, a few ahead.
 
-    What a call raises is raised where its result would come; the calls that have begun are waited for.
+    What a call raises is raised where its result would come; the calls that have begun are waited for. A call should be few
+    and long steps outside of the interpreter's lock; what is many short ones is faster where the calls are made.
     """
     waiting: deque[Future[_T]] = deque()
     usual = sys.getswitchinterval()

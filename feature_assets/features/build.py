@@ -29,6 +29,8 @@ from feature_assets.market.bars import DAY_MS, INPUT_GROUPS, MINUTE_MS, MINUTES_
 # Days computed at once: the look-back is computed again for each batch, so one day at a time would double the work; more
 # than this saves little and holds more.
 _BATCH_DAYS = 8
+# Features that look back no further, which nearly all are, are spared the day of look-back that the others need.
+_NEAR_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,33 @@ class DayFeatures(NamedTuple):
     day: dt.date
     table: pa.Table
     bridging_rows: int
+
+
+class FeatureRows(NamedTuple):
+    """Feature rows as arrays of shape (rows,): times in milliseconds, flags as places in FLAGS, the features as float32.
+
+    values is of shape (features, rows), and each NaN in it is numpy's.
+    """
+
+    event_time: np.ndarray
+    open_time_ms: np.ndarray
+    flags: np.ndarray
+    values: np.ndarray
+
+    def head(self, count: int) -> FeatureRows:
+        """The first `count` rows, or all where they are fewer."""
+        return FeatureRows(*(column[..., :count] for column in self))
+
+    def to_table(self) -> pa.Table:
+        """The rows of SYMBOL_FEATURES_SCHEMA, null for NaN."""
+        missing = np.isnan(self.values)
+        columns = [
+            pa.array(self.event_time).cast(SYMBOL_FEATURES_SCHEMA.field("event_time").type),
+            pa.array(self.open_time_ms),
+            pa.DictionaryArray.from_arrays(self.flags, list(FLAGS)).cast(pa.string()),
+            *(pa.array(row, mask=holes if holes.any() else None) for row, holes in zip(self.values, missing, strict=True)),
+        ]
+        return pa.table(columns, schema=SYMBOL_FEATURES_SCHEMA)
 
 
 def build_symbol_features(
@@ -164,16 +193,15 @@ def window_of_day(bars: Bars, day: dt.date) -> tuple[Bars, int]:
 
 def feature_table(bars: Bars, first: int, options: FeatureOptions) -> pa.Table:
     """The feature rows of bars[first:], of SYMBOL_FEATURES_SCHEMA; the bars before them are look-back."""
+    return feature_rows(bars, first, options).to_table()
+
+
+def feature_rows(bars: Bars, first: int, options: FeatureOptions) -> FeatureRows:
+    """What feature_table makes a table of."""
     values = _values(bars, first, options)
-    flags = _flags(values, bars["liquidation_available"][first:], options)
-    times = bars["event_time"][first:].astype(np.int64)
-    columns = [
-        pa.array(times).cast(SYMBOL_FEATURES_SCHEMA.field("event_time").type),
-        pa.array(bars["open_time_ms"][first:].astype(np.int64)),
-        pa.DictionaryArray.from_arrays(flags, list(FLAGS)).cast(pa.string()),
-        *(pa.array(column, from_pandas=True) for column in values),
-    ]
-    return pa.table(columns, schema=SYMBOL_FEATURES_SCHEMA)
+    flags = _flags(np.isnan(values), bars["liquidation_available"][first:], options)
+    event_time, open_time_ms = (bars[name][first:].astype(np.int64) for name in ("event_time", "open_time_ms"))
+    return FeatureRows(event_time, open_time_ms, flags, values)
 
 
 def _row_at(times: np.ndarray, milliseconds: int) -> int:
@@ -213,28 +241,26 @@ def _rows_since_gap(times: np.ndarray) -> np.ndarray:
     return row - last
 
 
-def _values(bars: Bars, first: int, options: FeatureOptions) -> list[np.ndarray]:
-    """The features of bars[first:] as float32; NaN where a value is undefined or beyond float32."""
-    since_gap = _rows_since_gap(bars["event_time"])[first:] if options.gaps == "restart" else None
-    columns = []
-    for feature in FEATURES:
-        with np.errstate(over="ignore"):
-            values = feature.function(bars)[first:].astype(np.float32)
-        values[np.isinf(values)] = np.nan
-        if since_gap is not None:
-            values[since_gap < feature.lookback_rows] = np.nan
-        columns.append(values)
-    return columns
+def _values(bars: Bars, first: int, options: FeatureOptions) -> np.ndarray:
+    """The features of bars[first:] as float32 of shape (features, rows); NaN where one is undefined or beyond float32."""
+    values = np.empty((len(FEATURES), len(bars) - first), dtype=np.float32)
+    near = bars.rows(max(first - _NEAR_ROWS, 0), len(bars))
+    with np.errstate(over="ignore"):
+        for row, feature in zip(values, FEATURES, strict=True):
+            window = near if feature.lookback_rows <= _NEAR_ROWS else bars
+            row[:] = feature.function(window)[len(window) - len(row) :]
+    values[~np.isfinite(values)] = np.nan
+    if options.gaps == "restart":
+        since_gap = _rows_since_gap(bars["event_time"])[first:]
+        for row, feature in zip(values, FEATURES, strict=True):
+            row[since_gap < feature.lookback_rows] = np.nan
+    return values
 
 
-def _flags(values: Sequence[np.ndarray], available: np.ndarray, options: FeatureOptions) -> np.ndarray:
-    """Indices into FLAGS, by the float32 values."""
-    rows = len(available)
-    required_missing = np.zeros(rows, dtype=bool)
-    optional_missing = np.zeros(rows, dtype=bool)
-    for feature, column in zip(FEATURES, values, strict=True):
-        missing = optional_missing if feature.group in options.optional_groups else required_missing
-        missing |= np.isnan(column)
+def _flags(missing: np.ndarray, available: np.ndarray, options: FeatureOptions) -> np.ndarray:
+    """Indices into FLAGS; missing: which float32 values are NaN, of shape (features, rows)."""
+    optional = np.array([feature.group in options.optional_groups for feature in FEATURES])
+    optional_missing, required_missing = missing[optional].any(axis=0), missing[~optional].any(axis=0)
     unavailable = optional_missing if "liquidations" in options.optional_groups else required_missing
     unavailable |= available == 0
     flags = np.where(optional_missing, FLAGS.index("PARTIAL_OPTIONAL"), FLAGS.index("OK"))

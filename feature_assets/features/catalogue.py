@@ -9,6 +9,7 @@ import hashlib
 import json
 from types import ModuleType
 
+import numpy as np
 import pyarrow as pa
 
 from feature_assets.errors import FeatureDeclarationError
@@ -65,6 +66,11 @@ _META = [
     ("data_quality_flag", pa.string()),
 ]
 SYMBOL_FEATURES_SCHEMA = pa.schema([*_META, *((name, pa.float32()) for name in FEATURE_ORDER)])
+
+
+def feature_values(rows: pa.Table) -> np.ndarray:
+    """The features of a table as float32 of shape (features, rows), NaN where null."""
+    return np.stack([rows[name].to_numpy() for name in FEATURE_ORDER])
 
 
 def feature_order_json() -> bytes:

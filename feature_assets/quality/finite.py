@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from feature_assets.features.catalogue import FEATURES
+from feature_assets.features.catalogue import FEATURES, feature_values
 from feature_assets.features.declaration import Feature
 from feature_assets.quality.statistics import as_float
 
@@ -16,10 +17,9 @@ def not_finite(table: pa.Table, optional_groups: tuple[str, ...], *, show_values
     No value is infinite; an OK row has every value; a PARTIAL_OPTIONAL row lacks values of optional groups alone; what
     is there lies in the feature's bounds. Without show_values a sentence names feature, rule and minute alone.
     """
-    flags = table["data_quality_flag"].to_numpy()
     broken = []
-    for feature in _suspects(table, flags, optional_groups):
-        values = as_float(table[feature.name])
+    for feature in _suspects(table, optional_groups):
+        flags, values = table["data_quality_flag"].to_numpy(), as_float(table[feature.name])
         absent = np.isnan(values)
         low, high = feature.bounds
         rules = {
@@ -39,12 +39,16 @@ def not_finite(table: pa.Table, optional_groups: tuple[str, ...], *, show_values
     return broken
 
 
-def _suspects(table: pa.Table, flags: np.ndarray, optional_groups: tuple[str, ...]) -> list[Feature]:
+def _suspects(table: pa.Table, optional_groups: tuple[str, ...]) -> list[Feature]:
     """The features that break a rule, found on all at once: nearly always none."""
-    values = np.stack([as_float(table[feature.name]) for feature in FEATURES])
-    low, high = (np.array([[feature.bounds[side]] for feature in FEATURES]) for side in (0, 1))
-    required = np.array([[feature.group not in optional_groups] for feature in FEATURES])
+    if not table.num_rows:
+        return []
+    values = feature_values(table)
+    lowest, highest = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
+    low, high = (np.array([feature.bounds[side] for feature in FEATURES]) for side in (0, 1))
+    broken = np.isinf(lowest) | np.isinf(highest) | (lowest < low) | (highest > high)
+    required = np.array([feature.group not in optional_groups for feature in FEATURES])
+    ok, partial = (pc.equal(table["data_quality_flag"], flag).to_numpy() for flag in ("OK", "PARTIAL_OPTIONAL"))
     absent = np.isnan(values)
-    broken = np.isinf(values) | (values < low) | (values > high)
-    broken |= absent & ((flags == "OK") | (required & (flags == "PARTIAL_OPTIONAL")))
-    return [FEATURES[place] for place in np.flatnonzero(broken.any(axis=1))]
+    broken |= (absent & ok).any(axis=1) | (required & (absent & partial).any(axis=1))
+    return [FEATURES[place] for place in np.flatnonzero(broken)]

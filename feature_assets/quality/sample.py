@@ -9,14 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from feature_assets.features.catalogue import FEATURE_ORDER
+from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.market.bars import MINUTE_MS
-from feature_assets.quality.statistics import as_float
 
 MOST_ROWS = 50_000
 """Rows of a sample; a frame of no more is there as a whole."""
@@ -24,35 +23,60 @@ MOST_ROWS = 50_000
 _SCHEMA = pa.schema([("row_hash", pa.uint64()), ("split_id", pa.string()), *((name, pa.float32()) for name in FEATURE_ORDER)])
 
 
+class _Rows(NamedTuple):
+    """Some rows: hashes of shape (rows,), their split ids, and feature_values."""
+
+    hashes: np.ndarray
+    splits: pa.ChunkedArray
+    values: np.ndarray
+
+    def up_to(self, limit: int) -> _Rows:
+        """Those with a hash of at most `limit`."""
+        kept = self.hashes <= limit
+        if kept.all():
+            return self
+        return _Rows(self.hashes[kept], self.splits.filter(pa.array(kept)), np.compress(kept, self.values, axis=1))
+
+
 class RowSample:
     """The rows with the smallest hashes of all that were added."""
 
     def __init__(self) -> None:
         self._most = MOST_ROWS
-        self._table = _SCHEMA.empty_table()
         self._limit = np.iinfo(np.uint64).max
+        self._parts: list[_Rows] = []
 
-    def add(self, frame: pa.Table) -> None:
-        """Add rows of a frame: symbol, open_time_ms, split_id and the features."""
-        self.add_drawn(pa.table([pa.array(_row_hash(frame)), *map(frame.column, _SCHEMA.names[1:])], schema=_SCHEMA))
+    def add(self, frame: pa.Table, values: np.ndarray) -> None:
+        """Add rows of a frame with symbol, open_time_ms and split_id; values: their feature_values."""
+        self._draw(_Rows(_row_hash(frame), frame["split_id"], values))
 
     def add_drawn(self, rows: pa.Table) -> None:
         """Add rows that another sample gave."""
-        self._table = pa.concat_tables([self._table, rows.filter(pa.array(rows["row_hash"].to_numpy() <= self._limit))])
-        if self._table.num_rows > 1.5 * self._most:
-            self._prune()
+        self._draw(_Rows(rows["row_hash"].to_numpy(), rows["split_id"], feature_values(rows)))
 
     def table(self) -> pa.Table:
         """The rows, by their hash: row_hash, split_id, and the features as float32."""
-        self._prune()
-        return self._table
+        if not self._parts:
+            return _SCHEMA.empty_table()
+        rows = self._prune()
+        order = np.argsort(rows.hashes)[: self._most]
+        features = [pa.array(column[order], from_pandas=True) for column in rows.values]
+        return pa.table([pa.array(rows.hashes[order]), rows.splits.take(pa.array(order)), *features], schema=_SCHEMA)
 
-    def _prune(self) -> None:
-        table = self._table.combine_chunks()
-        order = np.argsort(table["row_hash"].to_numpy(), kind="stable")[: self._most]
-        self._table = table.take(pa.array(order))
-        if len(order) == self._most:
-            self._limit = self._table["row_hash"][-1].as_py()
+    def _draw(self, rows: _Rows) -> None:
+        self._parts.append(rows.up_to(self._limit))
+        if sum(len(part.hashes) for part in self._parts) > 1.5 * self._most:
+            self._prune()
+
+    def _prune(self) -> _Rows:
+        """Bring the parts together, and leave out what is beyond the smallest hashes."""
+        hashes = np.concatenate([part.hashes for part in self._parts])
+        splits = pa.chunked_array([chunk for part in self._parts for chunk in part.splits.chunks], type=pa.string())
+        rows = _Rows(hashes, splits, np.concatenate([part.values for part in self._parts], axis=1))
+        if len(hashes) > self._most:
+            self._limit = np.partition(hashes, self._most - 1)[self._most - 1]
+        self._parts = [rows.up_to(self._limit)]
+        return self._parts[0]
 
 
 def _row_hash(frame: pa.Table) -> np.ndarray:
@@ -77,15 +101,16 @@ class FeatureCounts:
     minimum: np.ndarray = field(default_factory=lambda: np.full(len(FEATURE_ORDER), np.nan, dtype=np.float32))
     maximum: np.ndarray = field(default_factory=lambda: np.full(len(FEATURE_ORDER), np.nan, dtype=np.float32))
 
-    def add(self, frame: pa.Table) -> None:
-        """Add the rows of a frame."""
-        self.rows += frame.num_rows
-        for place, name in enumerate(FEATURE_ORDER if frame.num_rows else ()):
-            values = as_float(frame[name])
-            self.nan[place] += np.isnan(values).sum()
-            self.inf[place] += np.isinf(values).sum()
-            self.minimum[place] = np.fmin(self.minimum[place], np.fmin.reduce(values))
-            self.maximum[place] = np.fmax(self.maximum[place], np.fmax.reduce(values))
+    def add(self, values: np.ndarray) -> None:
+        """Add rows by their feature_values."""
+        rows = values.shape[1]
+        self.rows += rows
+        if not rows:
+            return
+        self.minimum = np.fmin(self.minimum, np.fmin.reduce(values, axis=1))
+        self.maximum = np.fmax(self.maximum, np.fmax.reduce(values, axis=1))
+        self.nan += np.isnan(values).sum(axis=1)
+        self.inf += np.isinf(values).sum(axis=1)
 
     def of(self, place: int) -> dict[str, Any]:
         """The figures of the feature at a place of FEATURE_ORDER; the extremes are None where there is no value."""

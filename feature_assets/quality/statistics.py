@@ -69,8 +69,8 @@ def drift_row(feature: str, values: np.ndarray, splits: Mapping[str, np.ndarray]
     quantiles = {}
     for name, split in (("train", FIT), ("tune", TUNE), ("validation", VALIDATION_LOCKED)):
         inside = pd.Series(values[splits[split]])
-        for label, share in (("p50", 0.5), ("p99", 0.99)):
-            quantiles[name, label] = 0.0 if inside.empty else float(inside.quantile(share))
+        found = [0.0, 0.0] if inside.empty else inside.quantile([0.5, 0.99])
+        quantiles[name, "p50"], quantiles[name, "p99"] = map(float, found)
     for label in ("p50", "p99"):
         for name in ("train", "tune", "validation"):
             row[f"{name}_{label}"] = round(quantiles[name, label], 6)

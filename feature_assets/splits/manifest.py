@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from feature_assets.errors import SettingError
 from feature_assets.market.bars import MINUTE_MS
@@ -129,14 +130,17 @@ class SplitManifest:
         """VALIDATION_LOCKED; None where there is none."""
         return next((split for split in self.splits if split.split_id == VALIDATION_LOCKED), None)
 
-    def assign(self, open_time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """split_id and walk_forward_fold of each minute, two object arrays of the input's shape."""
+    def assign(self, open_time_ms: np.ndarray) -> tuple[pa.StringArray, pa.StringArray]:
+        """split_id and walk_forward_fold of each minute, in the input's order."""
         segment = np.zeros(len(open_time_ms), dtype=np.int32)
         for number, found in enumerate(self.segments, start=1):
             segment[(open_time_ms >= found.start_ms) & (open_time_ms < found.end_ms)] = number
-        names = [(UNASSIGNED, NO_FOLD), *((found.split_id, found.fold) for found in self.segments)]
-        split_ids, folds = (np.array(column, dtype=object)[segment] for column in zip(*names, strict=True))
-        return split_ids, folds
+        split_ids = [UNASSIGNED, *(found.split_id for found in self.segments)]
+        folds = [NO_FOLD, *(found.fold for found in self.segments)]
+        # Codes into names, as arrays of strings are slow to fill.
+        coded = (pa.DictionaryArray.from_arrays(segment, names) for names in (split_ids, folds))
+        split_id, fold = (array.cast(pa.string()) for array in coded)
+        return split_id, fold
 
     def to_json(self) -> bytes:
         """split_manifest.json: the reference's `splits` with the embargo and the folds beside them."""

@@ -206,8 +206,8 @@ def test_required_liquidations_make_an_unavailable_row_warm_up(three_days):
 )
 @settings(max_examples=200, deadline=None)
 def test_flags_follow_the_contract_for_every_pattern_of_missing_values(missing, available, optional):
-    values = [np.array([np.nan if name in row else 1.0 for row in missing], dtype=np.float32) for name in FEATURE_ORDER]
-    found = _flags(values, np.array(available[: len(missing)]), FeatureOptions(tuple(optional)))
+    lacks = np.array([[name in row for row in missing] for name in FEATURE_ORDER])
+    found = _flags(lacks, np.array(available[: len(missing)]), FeatureOptions(tuple(optional)))
     group = {feature.name: feature.group for feature in FEATURES}
     for row, flag in enumerate(found):
         lacking = {group[name] for name in missing[row]} | ({"liquidations"} if available[row] == 0.0 else set())

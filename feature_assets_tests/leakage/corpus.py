@@ -34,7 +34,7 @@ from feature_assets.dataset.keys import Key
 from feature_assets.dataset.tables import Footer
 from feature_assets.features import build
 from feature_assets.features.build import DayFeatures
-from feature_assets.features.catalogue import FEATURE_ORDER, FEATURES
+from feature_assets.features.catalogue import FEATURE_ORDER, FEATURES, FLAGS
 from feature_assets.features.declaration import Feature
 from feature_assets.leakage import lookahead
 from feature_assets.leakage.corpus import CORPUS_FILE, SUMS, rows_of
@@ -162,16 +162,15 @@ def _drop_in_features(case: Case, scope: Scope) -> None:
 
 
 def _flag_by_hindsight(case: Case, scope: Scope) -> None:
-    table_of = build.feature_table
+    compute = build.feature_rows
 
     def flagging(bars, first, options):
-        table = table_of(bars, first, options)
+        rows = compute(bars, first, options)
         bad = (scope.rows(bars) & _falls(bars))[first:]
-        flags = np.where(bad, "WARMUP", table["data_quality_flag"].to_numpy(zero_copy_only=False))
-        return _set(table, "data_quality_flag", flags)
+        return rows._replace(flags=np.where(bad, FLAGS.index("WARMUP"), rows.flags).astype(np.int8))
 
     for module in (build, lookahead):
-        case.patch.setattr(module, "feature_table", flagging)
+        case.patch.setattr(module, "feature_rows", flagging)
 
 
 def _set(table: pa.Table, name: str, values: Sequence | np.ndarray) -> pa.Table:

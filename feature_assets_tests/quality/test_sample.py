@@ -10,7 +10,7 @@ import pytest
 
 from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.keys import Key
-from feature_assets.features.catalogue import FEATURE_ORDER
+from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.quality import sample
 from feature_assets.quality.sample import FeatureCounts, RowSample
 
@@ -28,7 +28,7 @@ def frame(day: int, rows: int = 1440, symbols: tuple[str, ...] = ("BTCUSDT", "ET
 def drawn(*frames: pa.Table) -> RowSample:
     rows = RowSample()
     for each in frames:
-        rows.add(each)
+        rows.add(each, feature_values(each))
     return rows
 
 
@@ -57,8 +57,8 @@ def test_rows_that_were_drawn_before_count_as_if_all_had_come_at_once(frames, mo
     monkeypatch.setattr(sample, "MOST_ROWS", 1000)
     again = RowSample()
     again.add_drawn(drawn(*frames[:4]).table())
-    again.add(frames[4])
-    again.add(frames[5])
+    again.add(frames[4], feature_values(frames[4]))
+    again.add(frames[5], feature_values(frames[5]))
     assert again.table().equals(drawn(*frames).table())
 
 
@@ -86,7 +86,7 @@ def test_counts_and_extremes_are_of_all_rows_and_leave_nan_out():
     rows = [pa.array(values, type=pa.float32()) for values in ([1.0, None, -2.0], [None] * 3, [np.inf, 0.5, 7.0])]
     counts = FeatureCounts()
     for values in rows:
-        counts.add(table.set_column(place, "ret_1m_bps", values))
+        counts.add(feature_values(table.set_column(place, "ret_1m_bps", values)))
     assert counts.rows == 9
     assert counts.of(FEATURE_ORDER.index("ret_1m_bps")) == {
         "nan_count": 4,
