@@ -87,15 +87,16 @@ class _Builder:
         """
         reach = LOOKBACK_DAYS * ONE_DAY
         first, last = max(self._settings.start, start - reach), min(self._settings.end_date(), end + reach)
+        published = store.keys(asset)
         near = [
             key
-            for key in store.keys(asset)
+            for key in published
             if first <= key.date < last
             and not start <= key.date < end
             and (key.symbol is None or key.symbol in self._settings.symbol_names)
         ]
         found = plan.stale(store, asset, near, self._code_versions[asset])
-        found += plan.holes(store, asset, self._settings, start, end, last)
+        found += plan.holes(store, asset, published, self._settings, start, end, last)
         if only:
             self.result.left_stale += [f"{asset} {key}" for key in found]
             return []

@@ -77,6 +77,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
         store.write_bytes(SCHEMA_FILE, feature_schema_json())
         store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
         store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
+        store.keep_footers(FEATURE_FRAME, (Key.parse(entry["date"]) for entry in found.manifest["partitions"]))
         store.accept(FEATURE_MANIFEST, None)
         set_mark()
     return found.manifest, found.check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,16 +31,21 @@ class Key:
     def __str__(self) -> str:
         return f"{self.date}" if self.symbol is None else f"{self.date}|{self.symbol}"
 
-    @classmethod
-    def parse(cls, text: str) -> Key:
+    @staticmethod
+    def parse(text: str) -> Key:
         """The key that `text` writes; raises PartitionKeyError for anything else, so that no text becomes a path."""
-        date, bar, symbol = text.partition("|")
-        if _DATE.fullmatch(date) and (not bar or SYMBOL.fullmatch(symbol)):
-            with contextlib.suppress(ValueError):
-                return cls(dt.date.fromisoformat(date), symbol if bar else None)
-        raise PartitionKeyError(
-            f"partition key {text!r} is neither a date (2026-02-01) nor a date and a symbol (2026-02-01|BTCUSDT)."
-        )
+        return _parsed(text)
+
+
+@functools.lru_cache(1 << 16)  # as each listing of a store parses every name in it
+def _parsed(text: str) -> Key:
+    date, bar, symbol = text.partition("|")
+    if _DATE.fullmatch(date) and (not bar or SYMBOL.fullmatch(symbol)):
+        with contextlib.suppress(ValueError):
+            return Key(dt.date.fromisoformat(date), symbol if bar else None)
+    raise PartitionKeyError(
+        f"partition key {text!r} is neither a date (2026-02-01) nor a date and a symbol (2026-02-01|BTCUSDT)."
+    )
 
 
 def dates(start: dt.date, end: dt.date) -> Iterator[dt.date]:

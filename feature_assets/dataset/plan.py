@@ -67,12 +67,14 @@ def _is_stale(store: Store, asset: str, key: Key, code_version: str) -> bool:
     return False
 
 
-def holes(store: Store, asset: str, settings: Settings, start: dt.date, end: dt.date, last: dt.date) -> list[Key]:
+def holes(
+    store: Store, asset: str, published: Sequence[Key], settings: Settings, start: dt.date, end: dt.date, last: dt.date
+) -> list[Key]:
     """The missing partitions of [end, last) that lie before a published one, look back into [start, end) and can be built.
 
     A refused day leaves them in the middle of a range: what is mended by building that day again mends them, too.
     """
-    there = set(store.keys(asset))
+    there = set(published)
     wanted = [Key(date) for date in dates(end, last)] if asset == FEATURE_FRAME else symbol_dates(settings, end, last)
     newest = {symbol: max(key.date for key in there if key.symbol == symbol) for symbol in {key.symbol for key in there}}
     return [

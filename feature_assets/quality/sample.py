@@ -17,8 +17,8 @@ import pyarrow as pa
 from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.market.bars import MINUTE_MS
 
-MOST_ROWS = 50_000
-"""Rows of a sample; a frame of no more is there as a whole."""
+MOST_ROWS = 25_000
+"""Rows of a sample; a frame of no more is there as a whole. A 99th percentile of so many is within a 98.8th and a 99.2nd."""
 
 _SCHEMA = pa.schema([("row_hash", pa.uint64()), ("split_id", pa.string()), *((name, pa.float32()) for name in FEATURE_ORDER)])
 

@@ -191,6 +191,57 @@ def test_a_left_over_temporary_file_is_no_partition_and_bothers_no_reader(store,
     assert pads.dataset(tmp_path / "replay", partitioning="hive").to_table().num_rows == 1
 
 
+@pytest.mark.parametrize("place", ["date=2026-02-01/copy.parquet", "date=2026-02-01/old/part-0.parquet", "part-0.parquet"])
+def test_a_file_that_is_no_partitions_is_a_stray_and_none_of_the_keys(store, tmp_path, place):
+    _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
+    (tmp_path / "feature_frame" / place).parent.mkdir(exist_ok=True)
+    pq.write_table(_table(2.0), tmp_path / "feature_frame" / place)
+    assert store.keys(FEATURE_FRAME) == [Key(DAY)]
+    assert store.strays(FEATURE_FRAME) == [f"feature_frame/{place}"]
+
+
+# Kept footers
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[Key]:
+    """The keys whose own file is opened for its footer."""
+    keys, read = [], Store._read_footer
+    monkeypatch.setattr(Store, "_read_footer", lambda store, asset, key: keys.append(key) or read(store, asset, key))
+    return keys
+
+
+def test_a_kept_footer_is_not_read_again_until_its_file_is_another_even_one_of_the_same_time(store, tmp_path, opened):
+    first, second = Key(DAY), Key(dt.date(2026, 2, 2))
+    hashes = {key: _publish(store, FEATURE_FRAME, key, _table(key.date.day), source="s") for key in (first, second)}
+    store.keep_footers(FEATURE_FRAME, [first, second])
+    opened.clear()
+    kept = {key: Store(str(tmp_path)).footer(FEATURE_FRAME, key) for key in (first, second)}
+    assert kept == {key: Footer(digest, "code", {"source": "s"}, {"rows": 1}) for key, digest in hashes.items()}
+    assert opened == []
+    path = tmp_path / store.partition_file(FEATURE_FRAME, first)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    now = _publish(store, FEATURE_FRAME, first, _table(7.0), source="s")
+    os.utime(path, ns=times)
+    found = Store(str(tmp_path)).footer(FEATURE_FRAME, first)
+    assert (found.content_hash, opened) == (now, [first])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"2026-02-01": {}}', b'{"2026-02-01": 7}'])
+def test_a_broken_file_of_kept_footers_costs_only_time(store, tmp_path, opened, content):
+    digest = _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset/.feature_frame.footers.json").write_bytes(content)
+    assert Store(str(tmp_path)).footer(FEATURE_FRAME, Key(DAY)).content_hash == digest
+    assert opened == [Key(DAY)]
+
+
+def test_a_partition_that_goes_away_meanwhile_has_no_kept_footer(store, tmp_path):
+    _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
+    store.keep_footers(FEATURE_FRAME, [Key(DAY), Key(dt.date(2026, 2, 2))])
+    assert list(json.loads((tmp_path / "dataset/.feature_frame.footers.json").read_bytes())) == ["2026-02-01"]
+
+
 # Refusals
 
 
