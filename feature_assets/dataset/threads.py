@@ -22,15 +22,17 @@ _SWITCH = 0.0005
 def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
     """What each call gives, in their order; the calls are taken one by one by the caller's thread, a few ahead.
 
-    What a call raises is raised where its result would come; the calls that have begun are waited for. A call should be few
-    and long steps outside of the interpreter's lock; what is many short ones is faster where the calls are made.
+    What a call raises, or who makes the calls, is raised where the result would come; the calls that have begun are waited
+    for. A call should be few and long steps outside of the interpreter's lock; what is many short ones is faster where the
+    calls are made.
     """
     waiting: deque[Future[_T]] = deque()
+    remaining = iter(calls)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for call in calls:
+            while (call := _next(remaining)) is not None:
                 waiting.append(pool.submit(call))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
@@ -38,3 +40,16 @@ def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
                 yield waiting.popleft().result()
     finally:
         sys.setswitchinterval(usual)
+
+
+def _next(calls: Iterator[Callable[[], _T]]) -> Callable[[], _T] | None:
+    """The next call, one that raises where its making does, None where there is no other."""
+    try:
+        return next(calls, None)
+    except Exception as error:  # noqa: BLE001 - raised later, after the results of the calls before
+        raised = error
+
+    def fail() -> _T:
+        raise raised
+
+    return fail

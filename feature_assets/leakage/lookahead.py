@@ -67,10 +67,20 @@ def look_ahead(
         if len(different):
             row = int(different[0])
             time = before["event_time"][row]
-            values = f"{again[name][row]} without the later rows and {before[name][row]} with them"
-            if not show_values:
-                values = "another without the later rows"
             ahead = _reach(bars, first, row, name, cut, options)
+            if not ahead:
+                values = (
+                    f"{again[name][row]} by its bars and {before[name][row]} in the table"
+                    if show_values
+                    else "another by its bars"
+                )
+                return (
+                    f"{name} does not follow from its window: row {row} ({time}) is {values}, whatever comes later; "
+                    f"{len(different)} row(s) differ. Does it look back further than it declares? `feature-assets prove` tells."
+                )
+            values = "another without the later rows"
+            if show_values:
+                values = f"{again[name][row]} without the later rows and {before[name][row]} with them"
             return f"{name} looks ahead {ahead} row(s): {where}, row {row} ({time}) is {values}; {len(different)} row(s) differ."
     return None
 
@@ -104,7 +114,7 @@ def _unknown_after(bars: Bars, last: int, cut: Cut) -> Bars:
 
 
 def _reach(bars: Bars, first: int, row: int, name: str, cut: Cut, options: FeatureOptions) -> int:
-    """How many rows after `row` its value still reads: up to the last place from which on other bars change it."""
+    """How many rows after `row` its value still reads: up to the last place from which on other bars change it; 0 for none."""
 
     def value(known: Bars) -> object:
         with np.errstate(all="ignore"):
@@ -112,6 +122,8 @@ def _reach(bars: Bars, first: int, row: int, name: str, cut: Cut, options: Featu
 
     sound = value(bars.rows(0, len(bars)))
     near, far = first + cut.row + 1, len(bars)
+    if value(_unknown_after(bars, first + cut.row, cut)) == sound:
+        return 0
     while far - near > 1:
         middle = (near + far) // 2
         near, far = (middle, far) if value(_unknown_after(bars, middle - 1, cut)) != sound else (near, middle)

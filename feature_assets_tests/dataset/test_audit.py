@@ -60,14 +60,14 @@ def test_a_stored_feature_that_reads_one_row_ahead_is_found_though_every_hash_is
     table = graph.store.read_table("symbol_features", KEY)
     rewrite(graph, shifted(table, "spread_bps"))
     (found,) = findings(graph)
-    assert found.startswith("2025-03-05|BTCUSDT: spread_bps looks ahead")
+    assert found.startswith("2025-03-05|BTCUSDT: spread_bps does not follow from its window: row 0 (2025-03-05 00:00:00")
 
 
 def test_no_locked_value_is_told(graph):
     table = graph.store.read_table("symbol_features", KEY)
     rewrite(graph, shifted(table, "spread_bps"))
     (found,) = findings(graph, hidden_from=0)
-    assert " is another without the later rows;" in found
+    assert " is another by its bars, whatever comes later;" in found
 
 
 def test_a_single_value_of_one_row_is_found_by_enough_cuts(graph):

@@ -149,7 +149,24 @@ def test_rows_after_the_cut_are_not_compared(window):
     spoilt = np.append(table["spread_bps"].to_numpy()[:101], np.full(1339, 9e9, dtype=np.float32))
     table = table.set_column(table.schema.names.index("spread_bps"), "spread_bps", pa.array(spoilt))
     assert look_ahead(bars, first, table, _removed(100), OPTIONS) is None
-    assert "spread_bps looks ahead" in str(look_ahead(bars, first, table, _removed(101), OPTIONS))
+    assert "spread_bps does not follow from its window: row 101" in str(look_ahead(bars, first, table, _removed(101), OPTIONS))
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(300, True), (300, False), (1500, True)])
+def test_a_feature_that_looks_back_further_than_it_declares_is_named_and_not_called_a_look_ahead(
+    window, monkeypatch, rows, shown
+):
+    bars, first = window
+    _leak(monkeypatch, "spread_bps", lambda values: np.append(np.full(min(rows, len(values)), 7.0), values[:-rows]))
+    wide = Bars.concat([Bars.from_table(SyntheticSource().day("BTCUSDT", DAY - dt.timedelta(days=4))), bars])
+    monkeypatch.setattr(build, "_NEAR_ROWS", 5000)
+    table = feature_table(wide, first + 1440, OPTIONS)
+    monkeypatch.undo()
+    _leak(monkeypatch, "spread_bps", lambda values: np.append(np.full(min(rows, len(values)), 7.0), values[:-rows]))
+    found = str(look_ahead(bars, first, table, _removed(700), OPTIONS, show_values=shown))
+    assert found.startswith("spread_bps does not follow from its window: row 0 (2026-02-03 00:00:00")
+    assert (" is 7.0 by its bars and " in found) == shown
+    assert found.endswith("Does it look back further than it declares? `feature-assets prove` tells.")
 
 
 @pytest.mark.parametrize("kind", ["random", "huge", "nan"])
