@@ -352,7 +352,7 @@ def _splits_setting(splits: str, **settings: str) -> Callable[[Case], None]:
     return inject
 
 
-def _assigning(change: Callable[[SplitManifest, np.ndarray], tuple[np.ndarray, np.ndarray]], **settings: str):
+def _assigning(change: Callable[..., tuple[pa.Array, pa.Array]], **settings: str):
     def inject(case: Case) -> None:
         case.settings |= settings
         assign = SplitManifest.assign
@@ -368,7 +368,7 @@ def _no_embargo(manifest, times, assign):
 def _no_fold_embargo(manifest, times, assign):
     splits, folds = assign(manifest, times)
     bare = assign(SplitManifest(manifest.splits, 0, manifest.walk_forward_folds), times)[1]
-    return splits, np.where(splits == "FIT", bare, folds)
+    return splits, pc.if_else(pc.equal(splits, "FIT"), bare, folds)
 
 
 def _in_fit(table: pa.Table, mask: np.ndarray) -> pa.Table:
