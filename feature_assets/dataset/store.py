@@ -235,11 +235,11 @@ class Store:
 
     def strays(self, asset: str) -> list[str]:
         """Files in an asset's folder that are no partition's, relative to the root; readers of the folder take their rows."""
-        partitions = {self.partition_file(asset, key) for key in self.keys(asset)}
         selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
         files = [info for info in self._files.get_file_info(selector) if info.type == pafs.FileType.File]
         found = {info.path[len(self._base) + 1 :] for info in files if info.base_name[0] not in "._"}
-        return sorted(found - partitions)
+        # Asked for after the listing, so that a partition which another run publishes meanwhile is not taken for a stray.
+        return sorted(found - {self.partition_file(asset, key) for key in self.keys(asset)})
 
     def _listing(self, folder: str, name: str) -> Iterator[tuple[str, int]]:
         """Path and time of change, in nanoseconds, of the files of a name in the folders below a folder."""
@@ -391,7 +391,7 @@ class Store:
 
 
 def _files_below(folder: str, name: str) -> Iterator[tuple[str, int]]:
-    """As Store._listing, on a disk: to ask each folder for the file takes a third of the time of listing what it holds."""
+    """As Store._listing, on a disk: to ask each folder for the file takes half the time of listing what it holds."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for path in [entry.path for entry in entries if entry.is_dir()]:
             try:

@@ -71,13 +71,17 @@ class FeatureRows(NamedTuple):
         """The first `count` rows, or all where they are fewer."""
         return FeatureRows(*(column[..., :count] for column in self))
 
+    def flag_names(self) -> pa.StringArray:
+        """data_quality_flag as it is stored."""
+        return pa.DictionaryArray.from_arrays(self.flags, list(FLAGS)).cast(pa.string())
+
     def to_table(self) -> pa.Table:
         """The rows of SYMBOL_FEATURES_SCHEMA, null for NaN."""
         missing = np.isnan(self.values)
         columns = [
             pa.array(self.event_time).cast(SYMBOL_FEATURES_SCHEMA.field("event_time").type),
             pa.array(self.open_time_ms),
-            pa.DictionaryArray.from_arrays(self.flags, list(FLAGS)).cast(pa.string()),
+            self.flag_names(),
             *(pa.array(row, mask=holes if holes.any() else None) for row, holes in zip(self.values, missing, strict=True)),
         ]
         return pa.table(columns, schema=SYMBOL_FEATURES_SCHEMA)
