@@ -133,7 +133,7 @@ def bare(profiled: bool) -> dict[str, Any]:
         build.FEATURES = tuple(watched)  # type: ignore[attr-defined]
     started = clock()
     sample, footers, entries = FrameSample(), [], []
-    calls = _bare_calls(settings, store, spent)
+    calls = _bare_calls(settings, store, spent, profiled)
     for key, table, footer, size in _one_thread(calls) if profiled else in_order(calls):
         with lap(spent, "statistics"):
             sample.add(key, footer.content_hash, table)
@@ -147,16 +147,18 @@ def bare(profiled: bool) -> dict[str, Any]:
     return {"seconds": clock() - started, "stages": dict(spent), "features": dict(by_feature)}
 
 
-def _bare_calls(settings: Settings, store: Store, spent: dict[str, float]) -> Iterator[Callable[[], Any]]:
+def _bare_calls(settings: Settings, store: Store, spent: dict[str, float], profiled: bool) -> Iterator[Callable[[], Any]]:
     """A call a date that writes its frame, which is made here, a few days at a time."""
     (symbol,) = settings.symbol_names
     held: dict[dt.date, Bars] = {}
+    in_turn = _one_thread if profiled else in_order
+    tables = in_turn(partial(store.read_table, REPLAY, Key(d, symbol)) for d in dates(settings.start, settings.end_date()))
     for first in range(0, (settings.end_date() - settings.start).days, build._BATCH_DAYS):
         start = settings.start + first * ONE_DAY
         days = list(dates(start, min(start + build._BATCH_DAYS * ONE_DAY, settings.end_date())))
         with lap(spent, "read replay"):
             held = {date: bars for date, bars in held.items() if date >= start - 2 * ONE_DAY}
-            held |= {date: Bars.from_table(store.read_table(REPLAY, Key(date, symbol))) for date in days}
+            held |= {date: Bars.from_table(table) for date, table in zip(days, tables, strict=False)}
         with lap(spent, "compute"):
             found = list(build.iter_day_features(Bars.concat(held.values()), days, settings.options))
         yield from (_bare_write(settings, store, spent, day) for day in found)
@@ -171,9 +173,11 @@ def _bare_write(
         stats = {"rows": day.table.num_rows, "rows_dropped": 0, "rows_bridging_gaps": day.bridging_rows, "rows_proven": 0}
         counts = feature_frame.frame_stats(table, {member: stats}, settings.splits)
 
+    with lap(spent, "content hash"):
+        footer = Footer(content_hash(table), "", {}, counts)
+
     def publish() -> tuple[Key, pa.Table, Footer, int]:
-        with lap(spent, "content hash, encode and write"):
-            footer = Footer(content_hash(table), "", {}, counts)
+        with lap(spent, "encode and write"):
             return key, table, footer, store.publish(FEATURE_FRAME, key, table, footer)
 
     return publish

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -174,16 +176,20 @@ def frame_stats(table: pa.Table, symbols: dict[Key, dict[str, int]], manifest: S
     that the look-ahead proof recomputed.
     """
     stats: dict[str, int] = {}
-    groups = table.group_by(["symbol", "split_id", "data_quality_flag"], use_threads=False)
-    for row in groups.aggregate([([], "count_all"), ("open_time_ms", "min"), ("open_time_ms", "max")]).to_pylist():
-        split, first, last = row["split_id"], row["open_time_ms_min"], row["open_time_ms_max"]
-        stats[f"rows/{row['symbol']}/{split}/{row['data_quality_flag']}"] = row["count_all"]
-        stats[f"first/{split}"] = min(first, stats.get(f"first/{split}", first))
-        stats[f"last/{split}"] = max(last, stats.get(f"last/{split}", last))
-    seen = table["liquidation_available"]
+    times, columns = table["open_time_ms"].to_numpy(), ("symbol", "split_id", "data_quality_flag")
+    coded = [table[name].combine_chunks().dictionary_encode() for name in columns]
+    codes, names = [column.indices.to_numpy() for column in coded], [column.dictionary.to_pylist() for column in coded]
+    group = (codes[0] * len(names[1]) + codes[1]) * len(names[2]) + codes[2]
+    for names_of_group, rows in zip(product(*names), np.bincount(group).tolist(), strict=False):
+        if rows:
+            stats[f"rows/{'/'.join(names_of_group)}"] = rows
+    for code, split in enumerate(names[1]):
+        own = times[codes[1] == code]
+        stats |= {f"first/{split}": int(own.min()), f"last/{split}": int(own.max())}
+    available = table["liquidation_available"].to_numpy()
     if manifest.locked:
-        seen = seen.filter(pc.less(table["event_time"], pa.scalar(manifest.locked.start, FRAME_SCHEMA.field("event_time").type)))
-    stats |= {"seen/rows": len(seen), "seen/available": pc.sum(pc.not_equal(seen, 0.0)).as_py() or 0}
+        available = available[times < manifest.locked.start.timestamp() * 1000]
+    stats |= {"seen/rows": len(available), "seen/available": int(np.count_nonzero(np.nan_to_num(available)))}
     for member, stat in symbols.items():
         stats[f"dropped/{member.symbol}"] = stat["rows_dropped"]
         stats[f"bridging/{member.symbol}"] = stat["rows_bridging_gaps"]

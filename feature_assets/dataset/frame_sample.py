@@ -28,13 +28,13 @@ class FrameSample:
     def add(self, key: Key, frame_hash: str, frame: pa.Table, hidden_from: int | None = None) -> None:
         """Add a date's rows; frame_hash: the content hash of its frame; hidden_from: open_time_ms of the first hidden row."""
         self.inputs[str(key)] = frame_hash
-        is_seen = pc.less(frame["open_time_ms"], np.iinfo(np.int64).max if hidden_from is None else hidden_from)
-        seen = frame if pc.all(is_seen).as_py() else frame.filter(is_seen)
+        is_seen = frame["open_time_ms"].to_numpy() < (np.inf if hidden_from is None else hidden_from)
+        seen = frame if is_seen.all() else frame.filter(pa.array(is_seen))
         values = feature_values(seen)
         self.counts.add(values)
         self._seen.add(seen, values)
         if seen is not frame:
-            hidden = frame.filter(pc.invert(is_seen))
+            hidden = frame.filter(pa.array(~is_seen))
             locked = hidden.filter(pc.equal(hidden["split_id"], VALIDATION_LOCKED))
             self._locked.add(locked, feature_values(locked))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from typing import TypeVar
@@ -182,7 +182,7 @@ class _Computed:
 def _prove(store: Store, options: FeatureOptions, computed: _Computed) -> Callable[[], Published | Refused]:
     """Hold a key's rows against the rules; gives the call that publishes or refuses them.
 
-    The proof is many small steps, at each of which a thread of its own would wait for the interpreter's lock.
+    Proof and hash are many small steps, at each of which a thread of its own would wait for the interpreter's lock.
     """
     started = time.perf_counter()
     key, read, day = computed.key, computed.read, computed.day
@@ -200,8 +200,9 @@ def _prove(store: Store, options: FeatureOptions, computed: _Computed) -> Callab
         **dict.fromkeys(FLAGS, 0),
         **{entry["values"]: entry["counts"] for entry in flags},
     }
+    footer = Footer(content_hash(day.table), version, inputs, stats)
     spent = computed.seconds + time.perf_counter() - started
-    return partial(_publish, store, key, day.table, Footer("", version, inputs, stats), checks, spent)
+    return partial(_publish, store, key, day.table, footer, checks, spent)
 
 
 def _refuse(store: Store, key: Key, refusal: Refusal, table: pa.Table, checks: tuple[Check, ...], reason: str) -> Refused:
@@ -209,9 +210,8 @@ def _refuse(store: Store, key: Key, refusal: Refusal, table: pa.Table, checks: t
     return Refused(key, checks, reason)
 
 
-def _publish(store: Store, key: Key, table: pa.Table, unhashed: Footer, checks: tuple[Check, ...], spent: float) -> Published:
+def _publish(store: Store, key: Key, table: pa.Table, footer: Footer, checks: tuple[Check, ...], spent: float) -> Published:
     started = time.perf_counter()
-    footer = replace(unhashed, content_hash=content_hash(table))
     size = store.publish(SYMBOL_FEATURES, key, table, footer)
     details = {
         **footer.stats,

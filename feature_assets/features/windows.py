@@ -13,6 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
+
+# Windows of so many rows are ranked by comparing all of each: the count fits in a byte. It takes a fifth to a third of
+# what pandas' ordered lists do for 240 rows, and as much as they do for 1,440.
+_COUNTED = 255
 
 
 def lag(values: np.ndarray, rows: int) -> np.ndarray:
@@ -139,8 +144,19 @@ def _merge(
 
 
 def rolling_rank(values: np.ndarray, rows: int) -> np.ndarray:
-    """The share of the window that is <= its last value, in (0, 1]; pandas keeps no running sum here, so it is exact."""
-    return pd.Series(values).rolling(rows).rank(method="max", pct=True).to_numpy()
+    """The share of the window that is <= its last value, in (0, 1]; an infinite value counts as null."""
+    if rows > _COUNTED:
+        # pandas keeps no running sum here, so it is exact.
+        return pd.Series(values).rolling(rows).rank(method="max", pct=True).to_numpy()
+    if len(values) < rows:
+        return np.full(len(values), np.nan)
+    last = values[rows - 1 :]
+    # places[k] is what stands at place k of each window; a few at once stay in the processor's cache.
+    places, counts = sliding_window_view(values, len(last)), np.zeros(len(last), dtype=np.uint8)
+    for k in range(0, rows, 16):
+        counts += (places[k : k + 16] <= last).sum(axis=0, dtype=np.uint8)
+    whole = _doubling_sum(np.isfinite(values).astype(np.float64), rows) == rows
+    return _from_start(np.where(whole, counts / rows, np.nan), len(values))
 
 
 def rolling_median(values: np.ndarray, rows: int) -> np.ndarray:

@@ -100,6 +100,15 @@ def test_the_rank_is_the_share_of_the_window_that_is_at_most_the_last_value(valu
     np.testing.assert_array_equal(rolling_rank(values, rows), _naive(values, rows, _rank))
 
 
+@pytest.mark.parametrize("rows", [5, 255, 256])
+def test_an_infinite_value_takes_the_rank_from_its_windows_as_a_null_does(rows):
+    values = np.arange(600.0)
+    values[300] = np.inf
+    without = values.copy()
+    without[300] = NAN
+    np.testing.assert_array_equal(rolling_rank(values, rows), _naive(without, rows, _rank))
+
+
 @QUICK
 @given(values=ARRAYS, rows=ROWS)
 def test_the_median_is_the_middle_or_the_mean_of_the_middle_two(values, rows):
