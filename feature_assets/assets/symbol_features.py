@@ -11,8 +11,9 @@ from feature_assets.assets.events import partitioned_asset
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.lock import hidden_from
 from feature_assets.dataset.outcomes import Outcome
+from feature_assets.dataset.processes import build_in_processes
 from feature_assets.dataset.store import REPLAY, SYMBOL_FEATURES, Store
-from feature_assets.dataset.symbol_features import build_symbol_features, features_code_version
+from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.features.catalogue import FEATURES, LOOKBACK_DAYS
 from feature_assets.market.sources import Source
 from feature_assets.partitions import Partitions, look_back
@@ -37,6 +38,6 @@ def symbol_features_asset(settings: Settings) -> dg.AssetsDefinition:
     )
 
     def build(store: Store, _: Source, keys: list[Key]) -> Iterator[Outcome]:
-        return build_symbol_features(store, settings.options, keys, hidden_from(store, settings.splits))
+        return build_in_processes(store, settings.options, keys, hidden_from(store, settings.splits))
 
     return partitioned_asset(spec, build)

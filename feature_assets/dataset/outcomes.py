@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from feature_assets.dataset.keys import Key
@@ -56,3 +57,20 @@ class Left:
 
 
 Outcome = Published | Refused | Blocked | Left
+
+
+def to_json(outcome: Outcome) -> str:
+    """An outcome as a line of JSON, for another process."""
+    return json.dumps({"outcome": type(outcome).__name__, **asdict(outcome), "key": str(outcome.key)})
+
+
+def from_json(line: str) -> Outcome:
+    """The outcome that to_json wrote; raises KeyError, TypeError or ValueError for anything else."""
+    told = json.loads(line)
+    kind = {kind.__name__: kind for kind in (Published, Refused, Blocked, Left)}[told.pop("outcome")]
+    told["key"] = Key.parse(told["key"])
+    if "checks" in told:
+        told["checks"] = tuple(Check(**check) for check in told["checks"])
+    if "footer" in told:
+        told["footer"] = Footer(**told["footer"])
+    return kind(**told)

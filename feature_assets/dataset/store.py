@@ -53,6 +53,8 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = _without_secrets(root)
+        # With its secrets: for another process to open the same store, never to be shown.
+        self.given_root = root
         if "://" in root:
             try:
                 self._files, base = pafs.FileSystem.from_uri(root)
