@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import gc
+import importlib
 import json
 import logging
 import os
@@ -124,6 +126,7 @@ def _build(options: argparse.Namespace) -> int:
     start, end = _range(options, settings)
     set_dagster_home()
     started = time.monotonic()
+    import_building()
     import dagster as dg
 
     from feature_assets.building import build_range
@@ -136,6 +139,21 @@ def _build(options: argparse.Namespace) -> int:
     if result.errors:
         return FAILED
     return LEFT_STALE if result.left_stale else OK
+
+
+def import_building() -> None:
+    """Import Dagster and what stands on it, and leave the million objects that stay for good to no garbage collection.
+
+    One of all of them takes a tenth of a second and finds nothing.
+    """
+    if "feature_assets.building" in sys.modules:
+        return
+    gc.disable()
+    try:
+        importlib.import_module("feature_assets.building")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _status(options: argparse.Namespace) -> int:

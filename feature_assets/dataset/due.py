@@ -121,8 +121,8 @@ def _feature_frame(store: Store, settings: Settings, end: dt.date) -> Iterator[K
 
 def _manifest_is_due(store: Store, settings: Settings) -> bool:
     """Whether there are frames that the manifest does not name as they are, or what it was refused for has changed."""
-    keys = store.keys(FEATURE_FRAME)
-    if not keys:
+    footers = store.footers(FEATURE_FRAME)
+    if not footers:
         return False
     if refusal := store.refusal(FEATURE_MANIFEST, None):
         return examine_store(store, settings).message != refusal.reason
@@ -132,8 +132,7 @@ def _manifest_is_due(store: Store, settings: Settings) -> bool:
     if (held.amendments, held.looks) != (manifest.get("amendments", []), manifest.get("looks", [])):
         return True
     named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
-    footers = {str(key): store.footer(FEATURE_FRAME, key) for key in keys}
-    return named != {date: footer.content_hash for date, footer in footers.items() if footer}
+    return named != {str(key): footer.content_hash if footer else None for key, footer in footers.items()}
 
 
 def _bounded(asset: str, keys: Sequence[Key], symbols: Sequence[str]) -> Iterator[Request]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ from feature_assets.dataset.symbol_features import features_code_version
 from feature_assets.dataset.tables import Footer, content_hash
 from feature_assets.dataset.threads import in_order
 from feature_assets.dataset.version import code_version
-from feature_assets.errors import FeatureAssetsError, MissingInputError, StoreError
+from feature_assets.errors import FeatureAssetsError, MissingInputError
 from feature_assets.features.catalogue import (
     FEATURE_VERSION,
     FEATURES,
@@ -68,8 +68,9 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     where no frame exists.
     """
     with store.marking(EXAMINED_FILE) as set_mark:
-        lock.note_published(store)
-        found = _examine(store, settings, _last_examination(store, settings))
+        footers = store.footers(FEATURE_FRAME)
+        lock.note_published(store, footers)
+        found = _examine(store, settings, footers, _last_examination(store, settings))
         if not found.check.passed:
             store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
             return found.manifest, found.check
@@ -77,7 +78,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
         store.write_bytes(SCHEMA_FILE, feature_schema_json())
         store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
         store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
-        store.keep_footers(FEATURE_FRAME, (Key.parse(entry["date"]) for entry in found.manifest["partitions"]))
+        store.keep_footers(FEATURE_FRAME)
         store.accept(FEATURE_MANIFEST, None)
         set_mark()
     return found.manifest, found.check
@@ -85,7 +86,7 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
 
 def examine_store(store: Store, settings: Settings) -> Check:
     """The check matches_store on every stored frame; writes nothing. Raises MissingInputError where no frame exists."""
-    return _examine(store, settings, None).check
+    return _examine(store, settings, store.footers(FEATURE_FRAME), None).check
 
 
 @dataclass
@@ -140,11 +141,11 @@ def changed_frames(store: Store, since: int) -> set[Key]:
     return frames | {Key(key.date + days * ONE_DAY) for key in store.changed(REPLAY, since) for days in range(LOOKBACK_DAYS + 1)}
 
 
-def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
-    keys = store.keys(FEATURE_FRAME)
+def _examine(store: Store, settings: Settings, there: Mapping[Key, Footer | None], last: _Last | None) -> _Examined:
+    keys = list(there)
     if not keys:
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
-    if last is not None and not _still_holds(store, keys, last):
+    if last is not None and not _still_holds(there, last):
         last = None
     known, sample = (last.entries, last.sample) if last else ({}, FrameSample())
     hidden_from = lock.hidden_from(store, settings.splits)
@@ -157,7 +158,8 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
             if str(key) not in known:
                 sample.add(key, found.footer.content_hash, found.table, hidden_from)
     broken += _of_other_code(store, settings, list(footers.values()))
-    footers |= {key: footer for key in keys if key not in to_read and (footer := store.footer(FEATURE_FRAME, key))}
+    read = set(to_read)
+    footers |= {key: footer for key, footer in there.items() if key not in read and footer}
     if len({footer.inputs.get("split_manifest") for footer in footers.values()}) > 1:
         broken.append("the dates were built with different split manifests; build the range again.")
     if len({footer.code_version for footer in footers.values()} | {frame_code_version()}) > 1:
@@ -181,17 +183,10 @@ def _examine(store: Store, settings: Settings, last: _Last | None) -> _Examined:
     return _Examined(manifest, sample, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
 
 
-def _still_holds(store: Store, keys: Sequence[Key], last: _Last) -> bool:
+def _still_holds(there: Mapping[Key, Footer | None], last: _Last) -> bool:
     """Whether every date that the last manifest names is there with the content that it names."""
-    contents = {str(key): footer.content_hash for key in keys if (footer := _sound_footer(store, key))}
+    contents = {str(key): footer.content_hash for key, footer in there.items() if footer}
     return all(contents.get(date) == entry["content_hash"] for date, entry in last.entries.items())
-
-
-def _sound_footer(store: Store, key: Key) -> Footer | None:
-    try:
-        return store.footer(FEATURE_FRAME, key)
-    except StoreError:
-        return None
 
 
 class _Found(NamedTuple):
@@ -266,13 +261,14 @@ def _manifest(
         if split != VALIDATION_LOCKED:
             by_flag[flag] += rows
     total = sum(by_flag.values())
-    seen = _each(footers, "seen")
+    seen = _of_kind(_sums(footers), "seen")
     # What is summed up by date leaves out dates that reach into VALIDATION_LOCKED or are later.
     unlocked = [
         footer
         for entry, footer in zip(entries, footers, strict=True)
         if hidden_from is None or day_start_ms(dt.date.fromisoformat(entry["date"]) + ONE_DAY) <= hidden_from
     ]
+    before = _sums(unlocked)
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
     return {
@@ -286,10 +282,10 @@ def _manifest(
         "feature_schema_hash": feature_schema_hash(),
         "data_hash_sha256": digest.hexdigest(),
         "liquidation_available_share": seen["available"] / seen["rows"] if seen["rows"] else 0.0,
-        "rows_dropped_with_incomplete_days": sum(_each(unlocked, "dropped").values()),
-        "rows_bridging_gaps": sum(_each(unlocked, "bridging").values()),
+        "rows_dropped_with_incomplete_days": sum(_of_kind(before, "dropped").values()),
+        "rows_bridging_gaps": sum(_of_kind(before, "bridging").values()),
         "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
-        "lookahead_rows_compared": sum(_each(unlocked, "proven").values()),
+        "lookahead_rows_compared": sum(_of_kind(before, "proven").values()),
         "split_coverage": split_coverage(footers),
         "missing_dates": [str(d) for d in dates(settings.start, settings.end_date()) if str(d) not in present],
         "partitions": list(entries),
@@ -317,12 +313,9 @@ def _manifest(
 def row_counts(footers: Sequence[Footer]) -> Counter[tuple[str, str, str]]:
     """Rows by (symbol, split, flag)."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    for footer in footers:
-        for name, value in footer.stats.items():
-            kind, *rest = name.split("/")
-            if kind == "rows":
-                symbol, split, flag = rest
-                counts[symbol, split, flag] += value
+    for name, rows in _of_kind(_sums(footers), "rows").items():
+        symbol, split, flag = name.split("/")
+        counts[symbol, split, flag] = rows
     return counts
 
 
@@ -347,15 +340,18 @@ def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
     return coverage
 
 
-def _each(footers: Sequence[Footer], kind: str) -> Counter[str]:
-    """Sums of the stats KIND/NAME by name."""
-    sums: Counter[str] = Counter()
+def _sums(footers: Iterable[Footer]) -> dict[str, int]:
+    """Each stat's sum over all dates, by its name KIND/NAME."""
+    sums: dict[str, int] = {}
     for footer in footers:
-        for stat, value in footer.stats.items():
-            stat_kind, _, name = stat.partition("/")
-            if stat_kind == kind:
-                sums[name] += value
+        for name, value in footer.stats.items():
+            sums[name] = sums.get(name, 0) + value
     return sums
+
+
+def _of_kind(sums: Mapping[str, int], kind: str) -> Counter[str]:
+    """The sums of the stats KIND/NAME by NAME, 0 for one that no date has."""
+    return Counter({name.partition("/")[2]: value for name, value in sums.items() if name.startswith(f"{kind}/")})
 
 
 def _bound(value: float) -> float | None:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _FOOTERS = 4096
 """Footers that are kept: of a few weeks of many symbols."""
 _CLOCK_NS = 2_000_000_000
 """The coarsest times that a file system has."""
+_Stamp = tuple[int, int, int]
+"""What tells a file from the one that stood there before: its time of change in nanoseconds, size and inode."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Store:
         self._base = base.rstrip("/")
         self._on_disk = isinstance(self._files, pafs.LocalFileSystem)
         # A footer is asked for by every partition that stands on its file: it is read once, and again when the file is another.
-        self._known_footer = functools.lru_cache(_FOOTERS)(self._stamped_footer)
-        self._kept_footers: dict[str, dict[str, Any]] = {}
+        self._known_footer = functools.lru_cache(_FOOTERS)(lambda asset, key, _stamp: self._read_footer(asset, key))
+        self._found_footers: dict[str, dict[str, Any]] = {}
 
     # Paths
 
@@ -172,36 +174,38 @@ class Store:
         return self.read(asset, key, columns)[0]
 
     def footer(self, asset: str, key: Key) -> Footer | None:
-        """A partition's footer; None where there is no file."""
+        """A partition's footer; None where there is no file. Raises StoreError where it cannot be read."""
         with contextlib.suppress(OSError):
             if self._on_disk:
-                return self._known_footer(asset, key, self._stamp(self.partition_file(asset, key)))
+                return self._known_footer(asset, key, _stamp(f"{self._base}/{self.partition_file(asset, key)}"))
         return self._read_footer(asset, key)
 
-    def keep_footers(self, asset: str, keys: Iterable[Key]) -> None:
-        """Keep the footers of an asset's partitions in one file, so that later runs need not open each of theirs."""
-        if not self._on_disk:
-            return
-        kept = {}
-        for key in keys:
-            # What another run takes away or replaces meanwhile is not kept, or is found to be of another file.
-            with contextlib.suppress(OSError):
-                stamp = self._stamp(self.partition_file(asset, key))
-                footer = self._known_footer(asset, key, stamp)
-                kept[str(key)] = {"stamp": stamp, "footer": vars(footer)} if footer else {}
-        self.write_bytes(_footers_file(asset), json.dumps(kept).encode())
+    def footers(self, asset: str) -> dict[Key, Footer | None]:
+        """The footers of all of an asset's partitions, by date, then symbol; None for one that cannot be read.
 
-    def _stamped_footer(self, asset: str, key: Key, stamp: tuple[int, ...]) -> Footer | None:
-        """The footer of the file with this stamp, as it was kept, else read from the file that is there now."""
-        if asset not in self._kept_footers:
-            self._kept_footers[asset] = {}
-            with contextlib.suppress(ValueError, TypeError):
-                self._kept_footers[asset] = dict(json.loads(self.read_bytes(_footers_file(asset)) or b"{}"))
-        kept = self._kept_footers[asset].get(str(key), {})
-        with contextlib.suppress(KeyError, TypeError):
-            if kept["stamp"] == list(stamp):
-                return Footer(**kept["footer"])
-        return self._read_footer(asset, key)
+        One that keep_footers kept is not read again where its file is still the same.
+        """
+        kept: dict[str, Any] = {}
+        with contextlib.suppress(ValueError, TypeError):
+            # The times and sizes of an object store do not tell a file from the one before.
+            kept = dict(json.loads(self.read_bytes(_footers_file(asset)) or b"{}")) if self._on_disk else {}
+        found: dict[Key, Footer | None] = {}
+        self._found_footers[asset] = {}
+        for key, stamp in sorted((_key_of(path), stamp) for path, stamp in self._listing(asset, "part-0.parquet")):
+            footer = None
+            with contextlib.suppress(KeyError, TypeError):
+                footer = Footer(**kept[str(key)]["footer"]) if kept[str(key)]["stamp"] == list(stamp) else None
+            with contextlib.suppress(StoreError):
+                footer = footer or self._read_footer(asset, key)
+            found[key] = footer
+            if footer:
+                self._found_footers[asset][str(key)] = {"stamp": stamp, "footer": vars(footer)}
+        return found
+
+    def keep_footers(self, asset: str) -> None:
+        """Keep what `footers` found last in one file, so that later runs need not open each partition's."""
+        if self._on_disk:
+            self.write_bytes(_footers_file(asset), json.dumps(self._found_footers[asset]).encode())
 
     def _read_footer(self, asset: str, key: Key) -> Footer | None:
         found = self.parquet_footer(asset, key)
@@ -217,11 +221,6 @@ class Store:
             return None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: no sound footer: {error}. Build {asset} {key} again.") from error
-
-    def _stamp(self, relative: str) -> tuple[int, int, int]:
-        """What tells a file on disk from the one that stood there before."""
-        found = os.stat(f"{self._base}/{relative}")  # noqa: PTH116 - a Path for each of thousands of files costs as much
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def open_parquet(self, relative: str) -> pq.ParquetFile:
         """A Parquet file that is no partition; raises StoreError, naming it, where it cannot be read."""
@@ -239,19 +238,24 @@ class Store:
         """Files in an asset's folder that are no partition's, relative to the root; readers of the folder take their rows."""
         selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
         files = [info for info in self._files.get_file_info(selector) if info.type == pafs.FileType.File]
-        found = {info.path[len(self._base) + 1 :] for info in files if info.base_name[0] not in "._"}
-        # Asked for after the listing, so that a partition which another run publishes meanwhile is not taken for a stray.
-        return sorted(found - {self.partition_file(asset, key) for key in self.keys(asset)})
+        found = [info.path for info in files if info.base_name[0] not in "._"]
+        return sorted(path[len(self._base) + 1 :] for path in found if not self._is_partition(asset, path))
 
-    def _listing(self, folder: str, name: str) -> Iterator[tuple[str, int]]:
-        """Path and time of change, in nanoseconds, of the files of a name in the folders below a folder."""
+    def _is_partition(self, asset: str, path: str) -> bool:
+        try:
+            return path == f"{self._base}/{self.partition_file(asset, _key_of(path))}"
+        except (ValueError, PartitionKeyError):
+            return False
+
+    def _listing(self, folder: str, name: str) -> Iterator[tuple[str, _Stamp]]:
+        """Path and stamp of the files of a name in the folders below a folder."""
         if self._on_disk:
             yield from _files_below(f"{self._base}/{folder}", name)
             return
         selector = pafs.FileSelector(f"{self._base}/{folder}", allow_not_found=True, recursive=True)
         for info in self._files.get_file_info(selector):
             if info.base_name == name:
-                yield info.path, info.mtime_ns
+                yield info.path, (info.mtime_ns, info.size, 0)
 
     # What has changed since when, by the file system's own clock
 
@@ -277,9 +281,9 @@ class Store:
     def changed(self, asset: str, since: int) -> list[Key]:
         """The partitions whose file or refusal has changed at or after `since`, less the coarseness of file times."""
         bound = since - _CLOCK_NS
-        keys = [_key_of(path) for path, time in self._listing(asset, "part-0.parquet") if time >= bound]
+        keys = [_key_of(path) for path, (time, _, _) in self._listing(asset, "part-0.parquet") if time >= bound]
         markers = self._listing(f"quarantine/{asset}", "REFUSED.json")
-        return keys + [Key.parse(path.split("/")[-2]) for path, time in markers if time >= bound]
+        return keys + [Key.parse(path.split("/")[-2]) for path, (time, _, _) in markers if time >= bound]
 
     # Refusals
 
@@ -392,14 +396,20 @@ class Store:
             self.write_bytes(STORE_FILE, wanted)
 
 
-def _files_below(folder: str, name: str) -> Iterator[tuple[str, int]]:
+def _files_below(folder: str, name: str) -> Iterator[tuple[str, _Stamp]]:
     """As Store._listing, on a disk: to ask each folder for the file takes half the time of listing what it holds."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for path in [entry.path for entry in entries if entry.is_dir()]:
+            file = f"{path}/{name}"
             try:
-                yield f"{path}/{name}", os.stat(f"{path}/{name}").st_mtime_ns  # noqa: PTH116 - as in _stamp
+                yield file, _stamp(file)
             except FileNotFoundError:
                 yield from _files_below(path, name)
+
+
+def _stamp(path: str) -> _Stamp:
+    found = os.stat(path)  # noqa: PTH116 - a Path for each of thousands of files costs as much
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _footers_file(asset: str) -> str:

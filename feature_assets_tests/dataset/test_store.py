@@ -214,17 +214,19 @@ def opened(monkeypatch) -> list[Key]:
 def test_a_kept_footer_is_not_read_again_until_its_file_is_another_even_one_of_the_same_time(store, tmp_path, opened):
     first, second = Key(DAY), Key(dt.date(2026, 2, 2))
     hashes = {key: _publish(store, FEATURE_FRAME, key, _table(key.date.day), source="s") for key in (first, second)}
-    store.keep_footers(FEATURE_FRAME, [first, second])
+    store.footers(FEATURE_FRAME)
+    store.keep_footers(FEATURE_FRAME)
     opened.clear()
-    kept = {key: Store(str(tmp_path)).footer(FEATURE_FRAME, key) for key in (first, second)}
-    assert kept == {key: Footer(digest, "code", {"source": "s"}, {"rows": 1}) for key, digest in hashes.items()}
+    assert Store(str(tmp_path)).footers(FEATURE_FRAME) == {
+        key: Footer(digest, "code", {"source": "s"}, {"rows": 1}) for key, digest in hashes.items()
+    }
     assert opened == []
     path = tmp_path / store.partition_file(FEATURE_FRAME, first)
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     now = _publish(store, FEATURE_FRAME, first, _table(7.0), source="s")
     os.utime(path, ns=times)
-    found = Store(str(tmp_path)).footer(FEATURE_FRAME, first)
-    assert (found.content_hash, opened) == (now, [first])
+    found = Store(str(tmp_path)).footers(FEATURE_FRAME)
+    assert (found[first].content_hash, opened) == (now, [first])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"2026-02-01": {}}', b'{"2026-02-01": 7}'])
@@ -232,13 +234,20 @@ def test_a_broken_file_of_kept_footers_costs_only_time(store, tmp_path, opened, 
     digest = _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset/.feature_frame.footers.json").write_bytes(content)
-    assert Store(str(tmp_path)).footer(FEATURE_FRAME, Key(DAY)).content_hash == digest
+    assert Store(str(tmp_path)).footers(FEATURE_FRAME)[Key(DAY)].content_hash == digest
     assert opened == [Key(DAY)]
 
 
-def test_a_partition_that_goes_away_meanwhile_has_no_kept_footer(store, tmp_path):
-    _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
-    store.keep_footers(FEATURE_FRAME, [Key(DAY), Key(dt.date(2026, 2, 2))])
+def test_a_partition_that_goes_away_or_cannot_be_read_has_no_footer_and_none_is_kept(store, tmp_path, monkeypatch):
+    keys = [Key(DAY + dt.timedelta(days=n)) for n in range(3)]
+    for key in keys:
+        _publish(store, FEATURE_FRAME, key, _table(1.0))
+    (tmp_path / store.partition_file(FEATURE_FRAME, keys[1])).write_bytes(b"torn")
+    listed = list(store._listing(FEATURE_FRAME, "part-0.parquet"))
+    (tmp_path / store.partition_file(FEATURE_FRAME, keys[2])).unlink()
+    monkeypatch.setattr(store, "_listing", lambda *_: listed)
+    assert [footer is not None for footer in store.footers(FEATURE_FRAME).values()] == [True, False, False]
+    store.keep_footers(FEATURE_FRAME)
     assert list(json.loads((tmp_path / "dataset/.feature_frame.footers.json").read_bytes())) == ["2026-02-01"]
 
 
