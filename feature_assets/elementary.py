@@ -33,7 +33,8 @@ def log(x: np.ndarray) -> np.ndarray:
     z = s * s
     series = np.full_like(z, 1.0 / 23.0)
     for odd in range(21, 1, -2):
-        series = series * z + 1.0 / odd
+        series *= z
+        series += 1.0 / odd
     # f - s*(f - 2 z series) equals 2s + 2s z series, with f carrying the leading bits exactly.
     log_mantissa = f - s * (f - 2.0 * z * series)
     return exponent * _LN2_HIGH + (log_mantissa + exponent * _LN2_LOW)
@@ -45,5 +46,7 @@ def exp(x: np.ndarray) -> np.ndarray:
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
     series = np.full_like(r, 1.0 / 15.0) * r + 1.0
     for divisor in range(14, 0, -1):
-        series = series * r / divisor + 1.0
+        series *= r
+        series /= divisor
+        series += 1.0
     return np.ldexp(series, k.astype(np.int32))

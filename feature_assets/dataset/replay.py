@@ -6,10 +6,10 @@ import datetime as dt
 import heapq
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,8 +72,7 @@ def build_replay(store: Store, source: Source, settings: Settings, keys: Sequenc
     streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
     answers = heapq.merge(*streams, key=lambda pair: pair[0])
     yield from in_order(
-        partial(_build_day, store, source, settings, key, answer, _as_of_cut(source, key, answer), hidden)
-        for key, answer in answers
+        _examine_day(store, source, settings, key, answer, _as_of_cut(source, key, answer), hidden) for key, answer in answers
     )
 
 
@@ -103,40 +102,45 @@ def _answers(source: Source, settings: Settings, keys: Sequence[Key]) -> Iterato
     )
 
 
-def _build_day(
+def _examine_day(
     store: Store, source: Source, settings: Settings, key: Key, answer: _Answer, as_of: _AsOf | None, hidden: int | None
-) -> Outcome:
+) -> Callable[[], Outcome]:
+    """Hold a day against the rules; gives the call that publishes or refuses it."""
     started = time.perf_counter()
     all_shown = hidden is None or market.day_start_ms(key.date + ONE_DAY) <= hidden
     if answer is NOT_YET:
-        return Left(key, f"replay {key} is not published yet; it is asked for again.")
+        return partial(Left, key, f"replay {key} is not published yet; it is asked for again.")
     fingerprint = replay_fingerprint(source, settings, key)
     made_of = (replay_code_version(source), {"source": fingerprint})
     if isinstance(answer, SourceError):
         why = str(answer) if all_shown else answer.unseen
-        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {why}"), None)
+        unread = Check(SOUND_REPLAY, passed=False, message=f"{key}: cannot be read: {why}")
+        return partial(_refuse, store, key, made_of, unread, None)
     table = market.empty_table() if isinstance(answer, Availability) else answer
     if broken := market.violations(table, key.date, hidden):
         message = f"{key}: not a sound replay. " + ". ".join(map(str, broken))
         offending = {violation.rule: [violation.rows, *violation.examples] for violation in broken}
-        return _refuse(store, key, made_of, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
+        return partial(_refuse, store, key, made_of, Check(SOUND_REPLAY, passed=False, message=message, details=offending), table)
     if as_of is not None and (late := not_known_in_time(table, as_of.row, as_of.answer, show_values=all_shown)):
         message = f"{key}: {late} A value may stand in a minute only if it was known when that minute had passed."
-        return _refuse(store, key, made_of, Check(SOUND_REPLAY, False, message, details={"offending": [late]}), table)
+        return partial(_refuse, store, key, made_of, Check(SOUND_REPLAY, False, message, details={"offending": [late]}), table)
     minutes = market.distinct_minutes(table)
     unknown = {"open_interest_not_positive": int(pc.sum(pc.less_equal(table["open_interest"], 0.0)).as_py() or 0)}
     footer = Footer(content_hash(table), *made_of, {"rows": table.num_rows, "minutes": minutes})
-    size = store.publish(REPLAY, key, table, footer)
-    details = {
-        "rows": table.num_rows,
-        **(unknown if all_shown else {}),
-        "source_fingerprint": fingerprint,
-        "path": store.path(store.partition_file(REPLAY, key)),
-        "bytes": size,
-        "seconds": time.perf_counter() - started,
-    }
     known = "" if as_of is None else f" Rows 0 to {as_of.row} are the same without what became known later."
-    return Published(key, footer, (_completeness(settings, key, minutes, known),), details)
+    check = _completeness(settings, key, minutes, known)
+    details = {"rows": table.num_rows, **(unknown if all_shown else {}), "source_fingerprint": fingerprint}
+    return partial(_publish, store, key, table, footer, check, details, time.perf_counter() - started)
+
+
+def _publish(
+    store: Store, key: Key, table: pa.Table, footer: Footer, check: Check, details: dict[str, Any], spent: float
+) -> Published:
+    started = time.perf_counter()
+    size = store.publish(REPLAY, key, table, footer)
+    seconds = spent + time.perf_counter() - started
+    path = store.path(store.partition_file(REPLAY, key))
+    return Published(key, footer, (check,), details | {"path": path, "bytes": size, "seconds": seconds})
 
 
 def _completeness(settings: Settings, key: Key, minutes: int, known: str) -> Check:

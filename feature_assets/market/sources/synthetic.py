@@ -8,6 +8,7 @@ feature_assets.elementary): the same bytes on every machine.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import math
 from collections.abc import Iterator
@@ -46,16 +47,17 @@ class SyntheticSource:
         rng = np.random.Generator(np.random.PCG64(_bits(self.seed, symbol, day)))
         number = (day - dt.date(1970, 1, 1)).days
         log_volatility = _clusters(rng)
-        volatility = 6e-4 * exp(log_volatility + self._wave(symbol, "volatility", number, ((8, 0.8), (2, 0.4)))) * _SEASON
+        volatility = 6e-4 * exp(log_volatility + _wave(self.seed, symbol, "volatility", number, ((8, 0.8), (2, 0.4)))) * _SEASON
         quiet = _stretches(rng, 2, 3, 90) | (rng.random(_N) < 0.003)
         columns = self._prices(rng, symbol, number, volatility, quiet)
         close = columns["close"]
 
-        volume = np.round(40.0 * exp(log_volatility) * -log(1.0 - rng.random(_N)) * 2.0, 3) + 0.001
+        agitation = exp(log_volatility)
+        volume = np.round(40.0 * agitation * -log(1.0 - rng.random(_N)) * 2.0, 3) + 0.001
         volume[quiet] = 0.0
         taker_buy = np.round(volume * np.clip(0.5 + 0.16 * _normal(rng), 0.0, 1.0), 3)
         index = close * (1.0 + 2e-5 * _normal(rng))
-        funding = [self._hash(symbol, "funding", number * 3 + slot) * 3.0 - 0.5 for slot in range(3)]
+        funding = [_hash(self.seed, symbol, "funding", number * 3 + slot) * 3.0 - 0.5 for slot in range(3)]
         minute = np.arange(_N)
         liquidations = self._liquidations(rng)
         start = day_start_ms(day)
@@ -71,7 +73,7 @@ class SyntheticSource:
             "next_funding_time": start + (minute // _FUNDING_MINUTES + 1) * _FUNDING_MINUTES * MINUTE_MS,
             "open_interest": np.round(self._bridge(symbol, "open interest", number, 3e-4 * _normal(rng)) * 1e5, 3),
             # Tenths of a basis point: ties all day long, as a tick-bound spread has them.
-            "spread_bps": np.maximum(np.round(0.5 - log(1.0 - rng.random(_N)) * 0.6 * exp(log_volatility), 1), 0.1),
+            "spread_bps": np.maximum(np.round(0.5 - log(1.0 - rng.random(_N)) * 0.6 * agitation, 1), 0.1),
             "level1_ofi_1m": np.round(_normal(rng) * np.sqrt(volume + 1.0), 4),
             **liquidations,
         }
@@ -81,8 +83,8 @@ class SyntheticSource:
     def _prices(
         self, rng: np.random.Generator, symbol: str, number: int, volatility: np.ndarray, quiet: np.ndarray
     ) -> dict[str, np.ndarray]:
-        base = _BASE_PRICES.get(symbol) or 10.0 ** int(self._hash(symbol, "magnitude", 0) * 5 - 1) * (
-            1.0 + 9.0 * self._hash(symbol, "base", 0)
+        base = _BASE_PRICES.get(symbol) or 10.0 ** int(_hash(self.seed, symbol, "magnitude", 0) * 5 - 1) * (
+            1.0 + 9.0 * _hash(self.seed, symbol, "base", 0)
         )
         ticks = 10.0 ** (5 - math.floor(math.log10(base)))
         # Now and then a fat-tailed move.
@@ -90,7 +92,7 @@ class SyntheticSource:
         moves[quiet] = 0.0
         path = self._bridge(symbol, "price", number, moves, ~quiet)
         close = np.maximum(np.rint(path * base * ticks), 1.0)
-        midnight = np.maximum(np.rint(self._anchor(symbol, "price", number) * base * ticks), 1.0)
+        midnight = np.maximum(np.rint(_anchor(self.seed, symbol, "price", number) * base * ticks), 1.0)
         open_ = np.concatenate([midnight, close[:-1]])
         # A minute without a trade keeps the last price: open, high, low and close are one.
         close = np.where(quiet, open_, close)
@@ -102,28 +104,11 @@ class SyntheticSource:
 
     def _bridge(self, symbol: str, name: str, number: int, moves: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
         """A path of the day's moves, tilted over its active minutes so that it ends at the next day's anchor."""
-        begin, end = self._anchor(symbol, name, number)[0], self._anchor(symbol, name, number + 1)[0]
+        begin, end = (_anchor(self.seed, symbol, name, number + step)[0] for step in (0, 1))
         walk = np.cumsum(moves)
         steps = np.cumsum(np.ones(_N) if active is None else active.astype(np.float64))
         tilt = log(np.array([end / begin]))[0] - walk[-1]
         return begin * exp(walk + tilt * steps / steps[-1])
-
-    def _anchor(self, symbol: str, name: str, number: int) -> np.ndarray:
-        """The level at the midnight that begins a day, around 1, as an array of one."""
-        return exp(np.array([self._wave(symbol, name, number, _PRICE_WAVES)]))
-
-    def _wave(self, symbol: str, name: str, number: int, waves: tuple[tuple[int, float], ...]) -> float:
-        """Value noise: at each scale, uniform numbers on a lattice of days, joined by straight lines."""
-        level = 0.0
-        for days, amplitude in waves:
-            cell, offset = divmod(number, days)
-            begin, end = (self._hash(symbol, f"{name} {days}", cell + step) for step in (0, 1))
-            level += amplitude * (2.0 * (begin + (end - begin) * (offset / days)) - 1.0)
-        return level
-
-    def _hash(self, symbol: str, name: str, number: int) -> float:
-        """A number in [0, 1) that (seed, symbol, name, number) alone decide."""
-        return (_bits(self.seed, symbol, name, number) >> 75) * 2.0**-53
 
     @staticmethod
     def _liquidations(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -136,6 +121,27 @@ class SyntheticSource:
             notional = np.round(exp(9.0 + 1.6 * _normal(rng)), 2)
             columns[f"liquidation_{side}_notional_1m"] = notional * (burst & (rng.random(_N) < 0.35)) * available
         return columns
+
+
+@functools.lru_cache(256)  # as a day ends where the next one begins
+def _anchor(seed: int, symbol: str, name: str, number: int) -> np.ndarray:
+    """The level at the midnight that begins a day, around 1, as an array of one."""
+    return exp(np.array([_wave(seed, symbol, name, number, _PRICE_WAVES)]))
+
+
+def _wave(seed: int, symbol: str, name: str, number: int, waves: tuple[tuple[int, float], ...]) -> float:
+    """Value noise: at each scale, uniform numbers on a lattice of days, joined by straight lines."""
+    level = 0.0
+    for days, amplitude in waves:
+        cell, offset = divmod(number, days)
+        begin, end = (_hash(seed, symbol, f"{name} {days}", cell + step) for step in (0, 1))
+        level += amplitude * (2.0 * (begin + (end - begin) * (offset / days)) - 1.0)
+    return level
+
+
+def _hash(seed: int, symbol: str, name: str, number: int) -> float:
+    """A number in [0, 1) that the four alone decide."""
+    return (_bits(seed, symbol, name, number) >> 75) * 2.0**-53
 
 
 def _bits(*parts: object) -> int:
