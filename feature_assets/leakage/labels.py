@@ -98,5 +98,9 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks along the last axis, of mean 0 and variance 1; equal values in the order in which they stand."""
-    ranks = np.argsort(np.argsort(values, axis=-1, kind="stable"), axis=-1, kind="stable").astype(np.float64)
-    return (ranks - ranks.mean(axis=-1, keepdims=True)) / np.maximum(ranks.std(axis=-1, keepdims=True), 1e-12)
+    length = values.shape[-1]
+    standard = np.arange(length) - (length - 1) / 2.0
+    ranks = np.empty(values.shape)
+    order = np.argsort(values, axis=-1, kind="stable")
+    np.put_along_axis(ranks, order, np.broadcast_to(standard / max(standard.std(), 1e-12), values.shape), axis=-1)
+    return ranks
