@@ -6,14 +6,12 @@ before. A process gets its keys as a line of JSON and answers with a line an out
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -82,7 +80,7 @@ def _process(
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            # An interrupt is for this process, which tells the others.
+            # An interrupt is for this process, which takes no more answers then.
             start_new_session=True,
         ) as process,
     ):
@@ -90,14 +88,11 @@ def _process(
         assert process.stdout is not None
         try:
             # Where it ended at once, there are no answers, and that is told then.
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(job) + "\n")
-                process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                json.dump(job, process.stdin)
             yield _outcomes(process, [key for part in parts for key in part], said)
         finally:
             process.stdout.close()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
             try:
                 process.wait(_SECONDS_TO_STOP)
             except subprocess.TimeoutExpired:
@@ -108,6 +103,8 @@ def _outcomes(process: subprocess.Popen[str], keys: Sequence[Key], said: Any) ->
     assert process.stdout is not None
     waiting = dict.fromkeys(keys)
     for line in process.stdout:
+        if not line.endswith("\n"):
+            break  # it was killed while it wrote
         outcome = outcomes.from_json(line)
         del waiting[outcome.key]
         yield outcome
@@ -120,9 +117,8 @@ def _outcomes(process: subprocess.Popen[str], keys: Sequence[Key], said: Any) ->
 
 
 def main() -> None:
-    """Build what the first line of standard input says; an outcome a line on standard output."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with_the_other, daemon=True).start()
+    """Build what standard input says; an outcome a line on standard output."""
+    job = json.load(sys.stdin)
     # A feature that prints must not spoil the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -135,13 +131,6 @@ def main() -> None:
     for part in job["parts"]:
         for outcome in build_symbol_features(store, options, [Key.parse(text) for text in part], job["hidden_from"]):
             print(outcomes.to_json(outcome), file=answers, flush=True)
-
-
-def _stop_with_the_other() -> None:
-    """Wait for the end of standard input, which comes when nobody waits for answers any more."""
-    while os.read(0, 1):
-        pass
-    _thread.interrupt_main()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -102,6 +104,16 @@ def test_a_process_that_is_killed_is_told_with_the_key_it_was_at_and_what_came_b
     assert str(given_[-1].key) not in str(error.value)
 
 
+def test_a_line_that_a_kill_cut_off_is_no_answer():
+    keys = [Key.parse(f"2025-03-0{day}|BTCUSDT") for day in (1, 2)]
+    lines = [outcomes.to_json(Left(key, "nothing there")) + "\n" for key in keys]
+    killed = SimpleNamespace(stdout=[lines[0], lines[1][:-20]], wait=lambda: -9)
+    found = processes._outcomes(killed, keys, io.StringIO())
+    assert next(found).key == keys[0]
+    with pytest.raises(ProofError, match=r"symbol_features 2025-03-02\|BTCUSDT was .* exit code -9; .* It said: nothing"):
+        next(found)
+
+
 def test_code_that_has_changed_since_the_run_began_builds_nothing(settings, monkeypatch):
     monkeypatch.setattr(processes, "features_code_version", lambda options: "older")
     with pytest.raises(ProofError, match=r"the code has changed from older to .*; start it again"):
@@ -175,14 +187,10 @@ def test_a_feature_that_prints_does_not_spoil_the_answers():
     options = {"optional_groups": ["liquidations"], "allow_incomplete_days": False, "gaps": "bridge"}
     version = processes.features_code_version(load_settings({}, Path()).options)
     job = {"root": "store", "options": options, "code_version": version, "hidden_from": None, "parts": [["2025-03-01|BTCUSDT"]]}
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as ran:
-        ran.stdin.write(json.dumps(job) + "\n")
-        ran.stdin.flush()
-        answers, noise = ran.stdout.read(), ran.stderr.read()
+    ran = subprocess.run([sys.executable, "-c", code], input=json.dumps(job), capture_output=True, text=True, check=False)
     assert ran.returncode == 0
-    assert outcomes.from_json(answers) == Left(Key.parse("2025-03-01|BTCUSDT"), "nothing there")
-    assert noise == "noise\n"
+    assert outcomes.from_json(ran.stdout) == Left(Key.parse("2025-03-01|BTCUSDT"), "nothing there")
+    assert ran.stderr == "noise\n"
 
 
 NUMBERS = st.floats(allow_nan=False) | st.integers()
