@@ -134,7 +134,7 @@ def bare(profiled: bool) -> dict[str, Any]:
     started = clock()
     sample, footers, entries = FrameSample(), [], []
     calls = _bare_calls(settings, store, spent, profiled)
-    for key, table, footer, size in _one_thread(calls) if profiled else in_order(calls):
+    for key, table, footer, size in _one_thread(calls) if profiled else in_order(calls, beside_work=True):
         with lap(spent, "statistics"):
             sample.add(key, footer.content_hash, table)
         footers.append(footer)
@@ -151,7 +151,7 @@ def _bare_calls(settings: Settings, store: Store, spent: dict[str, float], profi
     """A call a date that writes its frame, which is made here, a few days at a time."""
     (symbol,) = settings.symbol_names
     held: dict[dt.date, Bars] = {}
-    in_turn = _one_thread if profiled else in_order
+    in_turn = _one_thread if profiled else partial(in_order, beside_work=True)
     tables = in_turn(partial(store.read_table, REPLAY, Key(d, symbol)) for d in dates(settings.start, settings.end_date()))
     for first in range(0, (settings.end_date() - settings.start).days, build._BATCH_DAYS):
         start = settings.start + first * ONE_DAY
@@ -210,7 +210,7 @@ def store_year(profiled: bool) -> dict[str, Any]:
     return {"seconds": sum(stages.values()), "stages": stages, "within": within | {"all else, features among it": rest}}
 
 
-def _one_thread(calls: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+def _one_thread(calls: Iterable[Callable[[], Any]], *, beside_work: bool = False) -> Iterator[Any]:  # noqa: ARG001 - as in_order
     return (call() for call in calls)
 
 

@@ -71,9 +71,10 @@ def build_replay(store: Store, source: Source, settings: Settings, keys: Sequenc
     # A list: every symbol's iterator is made before the first is advanced, as the parquet source needs.
     streams = [_answers(source, settings, symbol_keys) for symbol_keys in by_symbol]
     answers = heapq.merge(*streams, key=lambda pair: pair[0])
-    yield from in_order(
+    calls = (
         _examine_day(store, source, settings, key, answer, _as_of_cut(source, key, answer), hidden) for key, answer in answers
     )
+    yield from in_order(calls, beside_work=True)
 
 
 def _as_of_cut(source: Source, key: Key, answer: _Answer) -> _AsOf | None:

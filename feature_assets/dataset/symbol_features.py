@@ -48,7 +48,7 @@ def build_symbol_features(
 
     What is refused shows no value that rows from `hidden_from` on may have made, in milliseconds since the epoch.
     """
-    return in_order(_calls(store, options, keys, hidden_from))
+    return in_order(_calls(store, options, keys, hidden_from), beside_work=True)
 
 
 def _calls(

@@ -19,19 +19,19 @@ _AHEAD = 2 * _THREADS
 _SWITCH = 0.0005
 
 
-def in_order(calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+def in_order(calls: Iterable[Callable[[], _T]], *, beside_work: bool = False) -> Iterator[_T]:
     """What each call gives, in their order; the calls are taken one by one by the caller's thread, a few ahead.
 
-    What a call raises, or who makes the calls, is raised where the result would come; the calls that have begun are waited
-    for. A call should be few and long steps outside of the interpreter's lock; what is many short ones is faster where the
-    calls are made.
+    beside_work: making the calls is most of the work, so that a processor is left to the caller. What a call raises, or
+    who makes the calls, is raised where the result would come; the calls that have begun are waited for. A call should be
+    few and long steps outside of the interpreter's lock; what is many short ones is faster where the calls are made.
     """
     waiting: deque[Future[_T]] = deque()
     remaining = iter(calls)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(max(_THREADS - beside_work, 1)) as pool:
             while (call := _next(remaining)) is not None:
                 waiting.append(pool.submit(call))
                 if len(waiting) > _AHEAD:

@@ -20,8 +20,9 @@ def fail() -> int:
     raise ValueError("the third")
 
 
-def test_results_come_in_the_order_of_the_calls_whichever_ends_first():
-    assert list(in_order(lambda n=n: give(n) for n in range(50))) == list(range(50))
+@pytest.mark.parametrize("beside_work", [False, True])
+def test_results_come_in_the_order_of_the_calls_whichever_ends_first(beside_work):
+    assert list(in_order((lambda n=n: give(n) for n in range(50)), beside_work=beside_work)) == list(range(50))
 
 
 @pytest.mark.parametrize("while_making", [False, True])
