@@ -77,7 +77,8 @@ def day(folder: Path, size: Sizes) -> Found:
     place = Place(folder, 1, 3)
     place.run("make_store", layers=1)
     runs = [place.run("day_and_row", times=size.calls).answer for _ in range(size.repeat)]
-    ran = runs[0] | {name: statistics.median(run[name] for run in runs) for name in ("day_ms", "row_ms", "equal")}
+    ran = runs[0] | {name: statistics.median(run[name] for run in runs) for name in ("day_ms", "row_ms")}
+    ran["equal"] = min(run["equal"] for run in runs)
     equal = f"{ran['equal']} of {ran['tested']} rows bit-equal to the stored ones"
     return Found(
         [
