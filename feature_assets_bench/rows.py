@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,26 +133,37 @@ def build(folder: Path, size: Sizes) -> Found:
 
 
 def growth(folder: Path, size: Sizes) -> Found:
-    """What a day costs to add to a store that has so many."""
-    place = Place(folder, 2, size.stored[-1] + size.repeat)
+    """What a day costs to add to a store that has so many, in turn with one that has few."""
+    first, last = size.stored[0], size.stored[-1]
+    few, many = (Place(name, 2, last + size.repeat) for name in (folder.with_name("few"), folder))
     found, built = Found(curves={"process": [], "after import": [], "peak": []}), 0
-    for stored in size.stored:
+    few.build(0, first - 2)
+    for turn, stored in enumerate(size.stored):
         if stored - 1 > built:
-            place.build(built, stored - 2)
-        runs = [place.build(number, number) for number in range(stored - 1, stored - 1 + size.repeat)]
+            many.build(built, stored - 2)
         built = stored - 1 + size.repeat
-        for name, value in (
-            ("process", statistics.median(ran.seconds for ran in runs)),
-            ("after import", part(runs)),
-            ("peak", statistics.median(ran.mib for ran in runs)),
-        ):
+        runs: dict[str, list[Ran]] = {"few": [], "many": []}
+        for number in range(size.repeat):
+            small, large = first - 1 + turn * size.repeat + number, stored - 1 + number
+            runs["few"].append(few.build(small, small))
+            runs["many"].append(many.build(large, large))
+        before, after = _costs(runs["few"]), _costs(runs["many"])
+        for name, value in after.items():
             found.curves[name].append((stored, value))
-    for name, curve in found.curves.items():
-        (first, before), (last, after) = curve[0], curve[-1]
-        what = f"add day {last:,} to 2 symbols, other: day {first}; {name}"
-        now, then = (f"{value:.0f} MiB" if name == "peak" else f"{value:.2f} s" for value in (after, before))
-        found.lines.append((what, now, then, f"{after / before:.2f}x", "flat"))
+    for name, then in before.items():
+        now = after[name]
+        what = f"add day {last:,} to 2 symbols, other: day {first} or soon after, in turn; {name}"
+        mine, other = (f"{value:.0f} MiB" if name == "peak" else f"{value:.2f} s" for value in (now, then))
+        found.lines.append((what, mine, other, f"{now / then:.2f}x", "flat"))
     return found
+
+
+def _costs(runs: Sequence[Ran]) -> dict[str, float]:
+    return {
+        "process": statistics.median(ran.seconds for ran in runs),
+        "after import": part(runs),
+        "peak": statistics.median(ran.mib for ran in runs),
+    }
 
 
 def reading(folder: Path, size: Sizes) -> Found:
