@@ -365,7 +365,7 @@ class _Progress(logging.Handler):
 
 
 def _summarize(settings: Settings, result: BuildResult, start: dt.date, end: dt.date, seconds: float) -> None:
-    from feature_assets.dataset.feature_manifest import MANIFEST_FILE, row_counts
+    from feature_assets.dataset.feature_manifest import MANIFEST_FILE, row_counts, stat_sums
     from feature_assets.dataset.keys import Key, dates
     from feature_assets.dataset.quality_report import REPORT_FILE
     from feature_assets.dataset.store import FEATURE_FRAME, Store
@@ -373,7 +373,7 @@ def _summarize(settings: Settings, result: BuildResult, start: dt.date, end: dt.
 
     store = Store(settings.root)
     footers = [footer for date in dates(start, end) if (footer := store.footer(FEATURE_FRAME, Key(date)))]
-    counts = row_counts(footers)
+    counts = row_counts(stat_sums(footers))
     rows: Counter[tuple[str, str]] = Counter()
     for (symbol, split, _), number in counts.items():
         rows[symbol, split] += number

@@ -133,8 +133,8 @@ def bare(profiled: bool) -> dict[str, Any]:
         build.FEATURES = tuple(watched)  # type: ignore[attr-defined]
     started = clock()
     sample, footers, entries = FrameSample(), [], []
-    calls = _bare_calls(settings, store, spent, profiled)
-    for key, table, footer, size in _one_thread(calls) if profiled else in_order(calls, beside_work=True):
+    in_turn = _one_thread if profiled else partial(in_order, beside_work=True)
+    for key, table, footer, size in in_turn(_bare_calls(settings, store, spent, in_turn)):
         with lap(spent, "statistics"):
             sample.add(key, footer.content_hash, table)
         footers.append(footer)
@@ -147,11 +147,12 @@ def bare(profiled: bool) -> dict[str, Any]:
     return {"seconds": clock() - started, "stages": dict(spent), "features": dict(by_feature)}
 
 
-def _bare_calls(settings: Settings, store: Store, spent: dict[str, float], profiled: bool) -> Iterator[Callable[[], Any]]:
+def _bare_calls(
+    settings: Settings, store: Store, spent: dict[str, float], in_turn: Callable[..., Iterator[Any]]
+) -> Iterator[Callable[[], Any]]:
     """A call a date that writes its frame, which is made here, a few days at a time."""
     (symbol,) = settings.symbol_names
     held: dict[dt.date, Bars] = {}
-    in_turn = _one_thread if profiled else partial(in_order, beside_work=True)
     tables = in_turn(partial(store.read_table, REPLAY, Key(d, symbol)) for d in dates(settings.start, settings.end_date()))
     for first in range(0, (settings.end_date() - settings.start).days, build._BATCH_DAYS):
         start = settings.start + first * ONE_DAY

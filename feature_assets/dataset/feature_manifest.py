@@ -255,20 +255,21 @@ def _manifest(
     settings: Settings,
     hidden_from: int | None,
 ) -> dict[str, Any]:
-    counts = row_counts(footers)
+    sums = stat_sums(footers)
+    counts = row_counts(sums)
     by_flag: Counter[str] = Counter()
     for (_, split, flag), rows in counts.items():
         if split != VALIDATION_LOCKED:
             by_flag[flag] += rows
     total = sum(by_flag.values())
-    seen = _of_kind(_sums(footers), "seen")
+    seen = _of_kind(sums, "seen")
     # What is summed up by date leaves out dates that reach into VALIDATION_LOCKED or are later.
     unlocked = [
         footer
         for entry, footer in zip(entries, footers, strict=True)
         if hidden_from is None or day_start_ms(dt.date.fromisoformat(entry["date"]) + ONE_DAY) <= hidden_from
     ]
-    before = _sums(unlocked)
+    before = stat_sums(unlocked)
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
     return {
@@ -286,7 +287,7 @@ def _manifest(
         "rows_bridging_gaps": sum(_of_kind(before, "bridging").values()),
         "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
         "lookahead_rows_compared": sum(_of_kind(before, "proven").values()),
-        "split_coverage": split_coverage(footers),
+        "split_coverage": split_coverage(counts, footers),
         "missing_dates": [str(d) for d in dates(settings.start, settings.end_date()) if str(d) not in present],
         "partitions": list(entries),
         "lookback_rows": LOOKBACK_ROWS,
@@ -310,18 +311,17 @@ def _manifest(
     }
 
 
-def row_counts(footers: Sequence[Footer]) -> Counter[tuple[str, str, str]]:
-    """Rows by (symbol, split, flag)."""
+def row_counts(sums: Mapping[str, int]) -> Counter[tuple[str, str, str]]:
+    """Rows by (symbol, split, flag), of what stat_sums gives."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    for name, rows in _of_kind(_sums(footers), "rows").items():
+    for name, rows in _of_kind(sums, "rows").items():
         symbol, split, flag = name.split("/")
         counts[symbol, split, flag] = rows
     return counts
 
 
-def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
+def split_coverage(counts: Mapping[tuple[str, str, str], int], footers: Sequence[Footer]) -> list[dict[str, Any]]:
     """The reference's Split Coverage: rows by flag and the first and last event_time of each split, by name."""
-    counts = row_counts(footers)
     coverage = []
     for split in sorted({split for _, split, _ in counts}):
         flags: Counter[str] = Counter()
@@ -340,7 +340,7 @@ def split_coverage(footers: Sequence[Footer]) -> list[dict[str, Any]]:
     return coverage
 
 
-def _sums(footers: Iterable[Footer]) -> dict[str, int]:
+def stat_sums(footers: Iterable[Footer]) -> dict[str, int]:
     """Each stat's sum over all dates, by its name KIND/NAME."""
     sums: dict[str, int] = {}
     for footer in footers:

@@ -1,7 +1,7 @@
 """Symbol features of long ranges in processes of their own.
 
 Python runs one thread at a time: what the proof of a day takes would be added to what Dagster takes to record the day
-before. A process gets its keys as a line of JSON and answers with a line an outcome. It stops when this one is gone.
+before. A process gets its keys as JSON and answers with a line an outcome. It ends when nobody takes its answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import accumulate, chain, groupby
 from typing import Any
 
 from feature_assets.dataset import outcomes
@@ -26,7 +26,7 @@ from feature_assets.errors import ProofError, StaleInputError
 from feature_assets.features.build import FeatureOptions
 
 _PROCESSES = min(4, (os.cpu_count() or 1) - 1)
-# A symbol's dates that are given away at once. Each such part reads its look-back again.
+# A symbol's dates that are given away at once, each such part reading its look-back again, and the keys that are built here.
 _DATES = 32
 _SECONDS_TO_STOP = 10
 
@@ -36,18 +36,17 @@ def build_in_processes(
 ) -> Iterator[Outcome]:
     """What build_symbol_features gives for these keys, in the same order, with the same files.
 
-    The first part is built here while the processes start, so that a short range needs none. Raises ProofError, naming
+    The first keys are built here while the processes start, so that a short range needs none. Raises ProofError, naming
     the first key that is not known to be done, where a process ends too early; what was published stays.
     """
     parts = _parts(keys)
-    if len(keys) <= _DATES or not _PROCESSES:
-        yield from build_symbol_features(store, options, keys, hidden_from)
-        return
+    here = max(sum(total <= _DATES for total in accumulate(map(len, parts))), 1) if _PROCESSES else len(parts)
+    first, rest = parts[:here], parts[here:]
     with contextlib.ExitStack() as stack:
-        count = min(_PROCESSES, len(parts) - 1)
-        answers = [stack.enter_context(_process(store, options, parts[1 + n :: count], hidden_from)) for n in range(count)]
-        yield from build_symbol_features(store, options, parts[0], hidden_from)
-        for number, part in enumerate(parts[1:]):
+        count = min(_PROCESSES, len(rest))
+        answers = [stack.enter_context(_process(store, options, rest[n::count], hidden_from)) for n in range(count)]
+        yield from build_symbol_features(store, options, list(chain.from_iterable(first)), hidden_from)
+        for number, part in enumerate(rest):
             for _ in part:
                 yield next(answers[number % count])
 
