@@ -31,6 +31,7 @@ from feature_assets.market.bars import DAY_MS, INPUT_GROUPS, MINUTE_MS, MINUTES_
 _BATCH_DAYS = 8
 # Features that look back no further, which nearly all are, are spared the day of look-back that the others need.
 _NEAR_ROWS = 256
+_FLAG_NAMES = pa.array(list(FLAGS))
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,13 @@ class FeatureRows(NamedTuple):
 
     def flag_names(self) -> pa.StringArray:
         """data_quality_flag as it is stored."""
-        return pa.DictionaryArray.from_arrays(self.flags, list(FLAGS)).cast(pa.string())
+        return _FLAG_NAMES.take(pa.array(self.flags))
 
     def to_table(self) -> pa.Table:
         """The rows of SYMBOL_FEATURES_SCHEMA, null for NaN."""
-        missing = np.isnan(self.values)
-        columns = [
-            pa.array(self.event_time).cast(SYMBOL_FEATURES_SCHEMA.field("event_time").type),
-            pa.array(self.open_time_ms),
-            self.flag_names(),
-            *(pa.array(row, mask=holes if holes.any() else None) for row, holes in zip(self.values, missing, strict=True)),
-        ]
-        return pa.table(columns, schema=SYMBOL_FEATURES_SCHEMA)
+        event_time = pa.array(self.event_time).view(SYMBOL_FEATURES_SCHEMA.field("event_time").type)
+        values = (pa.array(row, from_pandas=True) for row in self.values)
+        return pa.table([event_time, pa.array(self.open_time_ms), self.flag_names(), *values], schema=SYMBOL_FEATURES_SCHEMA)
 
 
 def build_symbol_features(
@@ -144,10 +140,7 @@ def _sound_bars(bars: pd.DataFrame) -> tuple[str, Bars]:
     if len(symbols) > 1:
         raise ReplayError(f"bars: {len(symbols)} symbols ({', '.join(symbols[:5])}); expected one. Build them one by one.")
     symbol = symbols[0] if symbols else ""
-    table = market.to_table(bars, f"bars of {symbol}")
-    if broken := market.violations(table):
-        raise ReplayError(f"bars of {symbol}: not a sound replay. " + ". ".join(map(str, broken)) + ". Mend these rows.")
-    return symbol, Bars.from_table(table)
+    return symbol, Bars.from_columns(market.sound_columns(bars, f"bars of {symbol}"))
 
 
 def _frame_of(symbol: str, table: pa.Table) -> pd.DataFrame:

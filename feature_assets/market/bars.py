@@ -47,6 +47,10 @@ REPLAY_COLUMNS: tuple[str, ...] = tuple(REPLAY_SCHEMA.names)
 TIME_COLUMNS = ("event_time", "next_funding_time")
 NUMBER_COLUMNS = tuple(name for name in REPLAY_COLUMNS if REPLAY_SCHEMA.field(name).type == pa.float64())
 
+_DTYPES = {
+    field.name: pd.DatetimeTZDtype("ms", dt.UTC) if field.name in TIME_COLUMNS else np.dtype(field.type.to_pandas_dtype())
+    for field in REPLAY_SCHEMA
+}
 _PRICES = ("open", "high", "low", "close")
 _AMOUNTS = ("volume", *INPUT_GROUPS["taker_flow"], "liquidation_buy_notional_1m", "liquidation_sell_notional_1m")
 _EXAMPLES = 5
@@ -138,6 +142,33 @@ def _from_pandas(frame: pd.DataFrame, culprit: str) -> pa.Table:
     return pa.table(columns, names=names)
 
 
+def sound_columns(bars: pd.DataFrame, culprit: str) -> dict[str, np.ndarray]:
+    """The replay columns of `bars` as columns_of has them, sorted by event_time; raises ReplayError where they are not sound."""
+    columns = _as_they_are(bars)
+    if columns is None or any(mask.any() for mask in _broken(columns).values()):
+        table = to_table(bars, culprit)
+        if broken := violations(table):
+            raise ReplayError(f"{culprit}: not a sound replay. " + ". ".join(map(str, broken)) + ". Mend these rows.")
+        columns = columns_of(table)
+    return columns
+
+
+def _as_they_are(frame: pd.DataFrame) -> dict[str, np.ndarray] | None:
+    """What columns_of makes of the frame's table, without one, in a fifth of the time; None where types or order differ."""
+    columns: dict[str, np.ndarray] = {}
+    for label, column in frame.items():
+        name = str(label)
+        if name in _DTYPES:
+            if name in columns or column.dtype != _DTYPES[name]:
+                return None
+            values = column.to_numpy(dtype="datetime64[ms]" if name in TIME_COLUMNS else None)
+            columns[name] = values.astype(np.float64, copy=False)
+    times = columns.get("event_time")
+    if times is None or len(columns) < len(REPLAY_COLUMNS) or (times[1:] < times[:-1]).any():
+        return None
+    return columns
+
+
 def violations(table: pa.Table, day: dt.date | None = None, hidden_from: int | None = None) -> list[Violation]:
     """The rules of a sound replay that a table of REPLAY_SCHEMA, sorted by event_time, breaks; none for a sound one.
 
@@ -146,8 +177,13 @@ def violations(table: pa.Table, day: dt.date | None = None, hidden_from: int | N
     milliseconds since the epoch, the examples hold the minute alone, and so they do of rows whose time is not certain.
     """
     column = columns_of(table)
-    time = column["event_time"]
     shown = _certainly_before(hidden_from, column, day)
+    return [_violation(rule, mask, table, shown) for rule, mask in _broken(column, day).items() if mask.any()]
+
+
+def _broken(column: Mapping[str, np.ndarray], day: dt.date | None = None) -> dict[str, np.ndarray]:
+    """For each rule, which rows break it."""
+    time = column["event_time"]
     masks: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore"):
         for name in ("event_time", "open_time_ms", *_PRICES):
@@ -167,7 +203,7 @@ def violations(table: pa.Table, day: dt.date | None = None, hidden_from: int | N
         for name in _AMOUNTS:
             masks[f"{name} >= 0"] = column[name] < 0
         masks["next_funding_time > event_time"] = column["next_funding_time"] <= time
-    return [_violation(rule, mask, table, shown) for rule, mask in masks.items() if mask.any()]
+    return masks
 
 
 def _certainly_before(hidden_from: int | None, column: Mapping[str, np.ndarray], day: dt.date | None) -> np.ndarray:

@@ -100,13 +100,15 @@ def test_the_rank_is_the_share_of_the_window_that_is_at_most_the_last_value(valu
     np.testing.assert_array_equal(rolling_rank(values, rows), _naive(values, rows, _rank))
 
 
-@pytest.mark.parametrize("rows", [5, 255, 256])
-def test_an_infinite_value_takes_the_rank_from_its_windows_as_a_null_does(rows):
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("rows", [5, 255, 256, 590])
+def test_an_infinite_value_takes_rank_and_median_from_its_windows_as_a_null_does(rows, infinite):
     values = np.arange(600.0)
-    values[300] = np.inf
+    values[300] = infinite
     without = values.copy()
     without[300] = NAN
     np.testing.assert_array_equal(rolling_rank(values, rows), _naive(without, rows, _rank))
+    np.testing.assert_array_equal(rolling_median(values, rows), _naive(without, rows, statistics.median))
 
 
 @QUICK
@@ -242,6 +244,7 @@ def test_a_row_has_the_same_bits_whether_computed_from_all_rows_or_from_its_wind
 
 @pytest.mark.parametrize("function", WINDOW_FUNCTIONS.values(), ids=WINDOW_FUNCTIONS)
 def test_a_day_long_window_has_the_same_bits_from_any_history(function):
+    # Rank and median are counted and sorted for a few windows, and pandas' for many.
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.normal(0.0, 1e12, 1500), rng.choice([0.0, -0.0, 0.1, 7.3, 1e7], 1500)])
     whole = function(values, 1440)

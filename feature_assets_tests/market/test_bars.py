@@ -21,9 +21,11 @@ from feature_assets.market.bars import (
     Bars,
     Violation,
     check_columns,
+    columns_of,
     day_start_ms,
     distinct_minutes,
     empty_table,
+    sound_columns,
     to_table,
     violations,
 )
@@ -387,6 +389,53 @@ def test_a_column_that_is_there_twice_is_named(kind):
 
     with pytest.raises(ReplayError, match=r"BTCUSDT: .*close"):
         to_table(twice, "BTCUSDT")
+
+
+AS_BARS_MAY_COME = {
+    "as they are": lambda f: f,
+    "in another order": lambda f: f.iloc[::-1],
+    "columns in another order": lambda f: f[list(reversed(REPLAY_COLUMNS))],
+    "with an index and more columns": lambda f: f.assign(symbol="BTCUSDT").set_index(pd.Index(range(7, 7 + ROWS))),
+    "whole numbers": lambda f: f.astype({"volume": "int64"}),
+    "single precision": lambda f: f.astype({"spread_bps": "float32"}),
+    "nullable numbers": lambda f: f.astype({"spread_bps": "Float64"}),
+    "minutes as floats": lambda f: f.astype({"open_time_ms": "float64"}),
+    "other units of time": lambda f: f.astype({"event_time": "datetime64[ns, UTC]", "next_funding_time": "datetime64[us, UTC]"}),
+    "holes": lambda f: f.assign(
+        next_funding_time=f["next_funding_time"].where(f.index != 2), open_interest=f["open_interest"].where(f.index != 3)
+    ),
+    "no rows": lambda f: f.iloc[:0],
+    "Arrow's types": lambda f: pa.Table.from_pandas(f).to_pandas(types_mapper=pd.ArrowDtype),
+}
+
+
+@pytest.mark.parametrize("change", AS_BARS_MAY_COME.values(), ids=AS_BARS_MAY_COME)
+def test_sound_columns_are_those_of_the_table_however_a_frame_comes(change):
+    bars = change(table_of([row(minute, close=99.0 + minute / 10) for minute in range(ROWS)]).to_pandas())
+    kept = bars.copy(deep=True)
+    expected = columns_of(to_table(bars, "bars"))
+    found = sound_columns(bars, "bars")
+    assert set(found) == set(REPLAY_COLUMNS)
+    for name, values in expected.items():
+        assert found[name].dtype == np.float64
+        np.testing.assert_array_equal(found[name], values)
+    pd.testing.assert_frame_equal(bars, kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="close"), r"bars: missing column\(s\) close"),
+        (lambda f: pd.concat([f, f["close"]], axis=1), r"bars: column\(s\) close are there twice"),
+        (lambda f: f.assign(close="dear"), "bars: column close is (large_)?string"),
+        (lambda f: f.assign(close=f["close"].where(f.index != 2)), r"bars: not a sound replay. close is never null: 1 row\(s\)"),
+        (lambda f: f.assign(event_time=f["event_time"].where(f.index != 2)), "event_time is never null: 1 row"),
+        (lambda f: f.assign(volume=-1.0), r"volume >= 0: 6 row\(s\), e.g. row 0 at 2026-02-01 00:00:00\+00:00 \(volume=-1.0\)"),
+    ],
+)
+def test_columns_that_are_not_sound_are_refused_in_words(change, message):
+    with pytest.raises(ReplayError, match=message):
+        sound_columns(change(frame()), "bars")
 
 
 def test_a_schema_is_checked_without_rows():
