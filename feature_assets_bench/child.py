@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -152,28 +153,32 @@ def _bare_calls(
 ) -> Iterator[Callable[[], Any]]:
     """A call a date that writes its frame, which is made here, a few days at a time."""
     (symbol,) = settings.symbol_names
-    held: dict[dt.date, Bars] = {}
+    held: list[pa.Table] = []
     tables = in_turn(partial(store.read_table, REPLAY, Key(d, symbol)) for d in dates(settings.start, settings.end_date()))
     for first in range(0, (settings.end_date() - settings.start).days, build._BATCH_DAYS):
         start = settings.start + first * ONE_DAY
         days = list(dates(start, min(start + build._BATCH_DAYS * ONE_DAY, settings.end_date())))
         with lap(spent, "read replay"):
-            held = {date: bars for date, bars in held.items() if date >= start - 2 * ONE_DAY}
-            held |= {date: Bars.from_table(table) for date, table in zip(days, tables, strict=False)}
+            held = [*held[-2:], *islice(tables, len(days))]
+            bars = Bars.from_table(pa.concat_tables(held))
         with lap(spent, "compute"):
-            found = list(build.iter_day_features(Bars.concat(held.values()), days, settings.options))
-        yield from (_bare_write(settings, store, spent, day) for day in found)
+            found = list(build.iter_day_features(bars, days, settings.options))
+        with lap(spent, "splits and counts"):
+            frames = feature_frame._frame([Key(day, symbol) for day in days], [day.table for day in found], settings.splits)
+        first_row = 0
+        for day in found:
+            rows = frames.slice(first_row, day.table.num_rows)
+            yield _bare_write(settings, store, spent, day, rows)
+            first_row += day.table.num_rows
 
 
 def _bare_write(
-    settings: Settings, store: Store, spent: dict[str, float], day: build.DayFeatures
+    settings: Settings, store: Store, spent: dict[str, float], day: build.DayFeatures, table: pa.Table
 ) -> Callable[[], tuple[Key, pa.Table, Footer, int]]:
     key, member = Key(day.day), Key(day.day, settings.symbol_names[0])
     with lap(spent, "splits and counts"):
-        table = feature_frame._frame([member], [day.table], settings.splits)
-        stats = {"rows": day.table.num_rows, "rows_dropped": 0, "rows_bridging_gaps": day.bridging_rows, "rows_proven": 0}
+        stats = {"rows": table.num_rows, "rows_dropped": 0, "rows_bridging_gaps": day.bridging_rows, "rows_proven": 0}
         counts = feature_frame.frame_stats(table, {member: stats}, settings.splits)
-
     with lap(spent, "content hash"):
         footer = Footer(content_hash(table), "", {}, counts)
 

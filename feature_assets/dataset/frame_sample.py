@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.tables import Footer, content_hash, to_parquet
-from feature_assets.features.catalogue import feature_values
+from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.quality.sample import FeatureCounts, RowSample
 from feature_assets.splits.manifest import VALIDATION_LOCKED
+
+_READ = ("symbol", "open_time_ms", "split_id", *FEATURE_ORDER)
+# Dates are taken in together until they have so many rows: a few days cost little more than one.
+_AT_ONCE = 10_000
 
 
 class FrameSample:
@@ -22,29 +26,46 @@ class FrameSample:
 
     def __init__(self) -> None:
         self.inputs: dict[str, str] = {}
-        self.counts = FeatureCounts()
+        self._counts = FeatureCounts()
         self._seen, self._locked = RowSample(), RowSample()
+        self._waiting: list[pa.Table] = []
 
     def add(self, key: Key, frame_hash: str, frame: pa.Table, hidden_from: int | None = None) -> None:
         """Add a date's rows; frame_hash: the content hash of its frame; hidden_from: open_time_ms of the first hidden row."""
         self.inputs[str(key)] = frame_hash
         is_seen = frame["open_time_ms"].to_numpy() < (np.inf if hidden_from is None else hidden_from)
         seen = frame if is_seen.all() else frame.filter(pa.array(is_seen))
-        values = feature_values(seen)
-        self.counts.add(values)
-        self._seen.add(seen, values)
+        self._waiting.append(seen.select(_READ))
+        if sum(table.num_rows for table in self._waiting) >= _AT_ONCE:
+            self._take_in()
         if seen is not frame:
             hidden = frame.filter(pa.array(~is_seen))
             locked = hidden.filter(pc.equal(hidden["split_id"], VALIDATION_LOCKED))
             self._locked.add(locked, feature_values(locked))
 
+    def _take_in(self) -> None:
+        if self._waiting:
+            seen = pa.concat_tables(self._waiting)
+            self._waiting = []
+            values = feature_values(seen)
+            self._counts.add(values)
+            self._seen.add(seen, values)
+
+    @property
+    def counts(self) -> FeatureCounts:
+        """Of all rows outside VALIDATION_LOCKED."""
+        self._take_in()
+        return self._counts
+
     @property
     def seen_rows(self) -> int:
         """How many rows outside VALIDATION_LOCKED the sample has."""
+        self._take_in()
         return self._seen.table().num_rows
 
     def rows(self) -> pa.Table:
         """The sampled rows, those outside VALIDATION_LOCKED first: row_hash, split_id, and the features as float32."""
+        self._take_in()
         return pa.concat_tables([self._seen.table(), self._locked.table()]).combine_chunks()
 
     def to_parquet(self) -> bytes:
@@ -58,7 +79,7 @@ class FrameSample:
         footer = Footer.from_metadata(table.schema.metadata or {})
         table = table.replace_schema_metadata(None)
         found = cls()
-        found.inputs, found.counts = footer.inputs, FeatureCounts.from_stats(footer.stats)
+        found.inputs, found._counts = footer.inputs, FeatureCounts.from_stats(footer.stats)
         is_locked = pc.equal(table["split_id"], VALIDATION_LOCKED)
         found._seen.add_drawn(table.filter(pc.invert(is_locked)))
         found._locked.add_drawn(table.filter(is_locked))

@@ -22,9 +22,10 @@ _SWITCH = 0.0005
 def in_order(calls: Iterable[Callable[[], _T]], *, beside_work: bool = False) -> Iterator[_T]:
     """What each call gives, in their order; the calls are taken one by one by the caller's thread, a few ahead.
 
-    beside_work: making the calls is most of the work, so that a processor is left to the caller. What a call raises, or
-    who makes the calls, is raised where the result would come; the calls that have begun are waited for. A call should be
-    few and long steps outside of the interpreter's lock; what is many short ones is faster where the calls are made.
+    beside_work: making the calls is most of the work, so that a processor is left to the caller, and twice as many calls may
+    wait, as they are made by the batch. What a call raises, or who makes the calls, is raised where the result would come;
+    the calls that have begun are waited for. A call should be few and long steps outside of the interpreter's lock; what is
+    many short ones is faster where the calls are made.
     """
     waiting: deque[Future[_T]] = deque()
     remaining = iter(calls)
@@ -34,7 +35,7 @@ def in_order(calls: Iterable[Callable[[], _T]], *, beside_work: bool = False) ->
         with ThreadPoolExecutor(max(_THREADS - beside_work, 1)) as pool:
             while (call := _next(remaining)) is not None:
                 waiting.append(pool.submit(call))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > (2 * _AHEAD if beside_work else _AHEAD):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -70,7 +70,7 @@ SYMBOL_FEATURES_SCHEMA = pa.schema([*_META, *((name, pa.float32()) for name in F
 
 def feature_values(rows: pa.Table) -> np.ndarray:
     """The features of a table as float32 of shape (features, rows), NaN where null."""
-    return np.stack([rows[name].to_numpy() for name in FEATURE_ORDER])
+    return np.stack([column.to_numpy() for column in rows.select(FEATURE_ORDER).columns])
 
 
 def feature_order_json() -> bytes:
