@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_the_switch_interval_is_afterwards_as_it_was_though_an_error_came():
     assert sys.getswitchinterval() == before
 
 
-def test_calls_are_taken_a_few_ahead_of_their_results():
+@pytest.mark.parametrize("beside_work", [False, True])
+def test_calls_are_taken_a_few_ahead_of_their_results(beside_work):
     made = []
 
     def calls() -> Iterator[Callable[[], int]]:
@@ -55,7 +57,20 @@ def test_calls_are_taken_a_few_ahead_of_their_results():
             made.append(number)
             yield lambda number=number: number
 
-    found = in_order(calls())
+    found = in_order(calls(), beside_work=beside_work)
     assert next(found) == 0
     assert len(made) < 20
     assert list(found) == list(range(1, 100))
+
+
+def test_beside_work_several_calls_are_made_and_several_results_given_in_a_row():
+    said: list[str] = []
+
+    def calls() -> Iterator[Callable[[], str]]:
+        for _ in range(48):
+            said.append("made")
+            yield lambda: "given"
+
+    # Each result is said before the next is asked for.
+    any(said.append(result) for result in in_order(calls(), beside_work=True))
+    assert [len(list(group)) for _, group in groupby(said)] == [16, *[8] * 8, 16]
