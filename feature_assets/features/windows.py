@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 # Ranks are counted by comparing all of a window where so many or fewer rows, or windows, are at hand: the count of a few
 # fits in a byte. It takes a third of what pandas' ordered lists do for 240 rows, and as much as they do for 1,440.
 _COUNTED = 255
+# Comparisons whose results, a byte each, stay in the processor's cache until they are counted.
 _CACHED = 32_768
 # So few windows are sorted for their median in less time than pandas takes to begin.
 _SORTED = 64
@@ -164,9 +165,9 @@ def rolling_rank(values: np.ndarray, rows: int) -> np.ndarray:
         return pd.Series(values).rolling(rows).rank(method="max", pct=True).to_numpy()
     if windows < 1:
         return np.full(len(values), np.nan)
-    # places[k] is what stands at place k of each window; as many at once as the processor's cache can hold.
+    # places[k] is what stands at place k of each window.
     places, last = sliding_window_view(values, windows), values[rows - 1 :]
-    counts, some = np.zeros(windows, dtype=np.uint16), min(max(_CACHED // windows, 16), _COUNTED)
+    counts, some = np.zeros(windows, dtype=np.int64), min(max(_CACHED // windows, 16), _COUNTED)
     for k in range(0, rows, some):
         counts += (places[k : k + some] <= last).sum(axis=0, dtype=np.uint8)
     missing = np.concatenate([[0], np.cumsum(~np.isfinite(values))])

@@ -208,8 +208,9 @@ def test_a_constant_stretch_after_wild_values_has_a_deviation_of_exactly_zero(ro
     assert rolling_sum(values, rows)[-1] == pytest.approx(0.1 * rows, rel=1e-14)
 
 
-def test_a_flat_window_ranks_its_last_value_at_one():
-    assert rolling_rank(np.full(8, 0.3), 5)[4:].tolist() == [1.0] * 4
+@pytest.mark.parametrize("rows", [5, 300, 70_000])
+def test_a_flat_window_ranks_its_last_value_at_one_however_long_it_is(rows):
+    assert rolling_rank(np.full(rows + 3, 0.3), rows)[rows - 1 :].tolist() == [1.0] * 4
 
 
 # Purity
