@@ -154,6 +154,58 @@ def test_both_classes_may_write_the_same_run_turn_about(tmp_path, recorded, stoc
     assert rows(tmp_path) == stock_rows
 
 
+# A new run's shard
+
+
+def shape(path: Path) -> dict[str, object]:
+    """What a shard is beside its rows: tables, indexes, how it is written, and who may read it."""
+    with closing(sqlite3.connect(path)) as connection:
+        pragmas = {
+            name: connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "page_size", "user_version")
+        }
+        return {"schema": sorted(connection.execute("SELECT type, name, sql FROM sqlite_master"), key=str), **pragmas} | {
+            "mode": path.stat().st_mode
+        }
+
+
+def test_the_shard_of_every_run_is_made_as_the_stock_class_makes_it(tmp_path):
+    entries = [event(run_id, 1) for run_id in ("first", "second", "third")]
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        with event_log(tmp_path / name, name) as storage:
+            for entry in entries:
+                storage.store_event(entry)
+    shapes = {name: [shape(tmp_path / name / f"{run}.db") for run in ("first", "second", "third")] for name in CLASSES}
+    assert shapes["pooled"] == shapes["stock"]
+    assert shapes["stock"][0]["journal_mode"] == ("wal",)
+    assert rows(tmp_path / "pooled") == rows(tmp_path / "stock")
+    assert [path.name for path in (tmp_path / "pooled").iterdir() if path.suffix != ".db"] == []
+
+
+def test_a_shard_that_another_process_makes_meanwhile_is_kept(tmp_path, monkeypatch):
+    empty = PooledSqliteEventLogStorage._empty_shard
+    with event_log(tmp_path) as storage, event_log(tmp_path, "stock") as other:
+
+        def overtaken(self):
+            other.store_event(event("run", 1))
+            return empty(self)
+
+        monkeypatch.setattr(PooledSqliteEventLogStorage, "_empty_shard", overtaken)
+        storage.store_event(event("run", 2))
+        assert partitions(storage, "run") == [1, 2]
+
+
+def test_a_file_system_without_links_has_shards_as_the_stock_class_makes_them(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with event_log(tmp_path) as storage:
+        storage.store_event(event("run", 1))
+        assert partitions(storage, "run") == [1]
+    assert {path.name for path in tmp_path.iterdir()} == {"index.db", "run.db"}
+
+
 def test_an_event_is_as_durable_as_with_the_stock_class(tmp_path):
     """Written ahead, and on the disk before store_event returns."""
     with event_log(tmp_path) as storage:
