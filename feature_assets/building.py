@@ -87,16 +87,11 @@ class _Builder:
         """
         reach = LOOKBACK_DAYS * ONE_DAY
         first, last = max(self._settings.start, start - reach), min(self._settings.end_date(), end + reach)
-        published = store.keys(asset)
-        near = [
-            key
-            for key in published
-            if first <= key.date < last
-            and not start <= key.date < end
-            and (key.symbol is None or key.symbol in self._settings.symbol_names)
-        ]
+        around = [date for date in dates(first, last) if not start <= date < end]
+        symbols = self._settings.symbol_names if asset == SYMBOL_FEATURES else (None,)
+        near = [Key(date, symbol) for date in around for symbol in symbols]
         found = plan.stale(store, asset, near, self._code_versions[asset])
-        found += plan.holes(store, asset, published, self._settings, start, end, last)
+        found += plan.holes(store, asset, self._settings, start, end, last)
         if only:
             self.result.left_stale += [f"{asset} {key}" for key in found]
             return []

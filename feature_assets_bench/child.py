@@ -29,7 +29,8 @@ from feature_assets import features
 from feature_assets.dataset import feature_frame, feature_manifest, quality_report
 from feature_assets.dataset import replay as replay_layer
 from feature_assets.dataset import symbol_features as features_layer
-from feature_assets.dataset.frame_sample import FrameSample
+from feature_assets.dataset.examination import MANIFEST_FILE
+from feature_assets.dataset.frame_sample import FrameSample, add_stats
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.lock import publish_splits
 from feature_assets.dataset.store import FEATURE_FRAME, REPLAY, SYMBOL_FEATURES, Store
@@ -133,16 +134,16 @@ def bare(profiled: bool) -> dict[str, Any]:
         watched = (replace(f, function=_watched(f.function, by_feature, f.name)) for f in build.FEATURES)  # type: ignore[attr-defined]
         build.FEATURES = tuple(watched)  # type: ignore[attr-defined]
     started = clock()
-    sample, footers, entries = FrameSample(), [], []
+    sample, entries = FrameSample(), []
     in_turn = _one_thread if profiled else partial(in_order, beside_work=True)
     for key, table, footer, size in in_turn(_bare_calls(settings, store, spent, in_turn)):
         with lap(spent, "statistics"):
             sample.add(key, footer.content_hash, table)
-        footers.append(footer)
+            add_stats(sample.sums, footer.stats)
         entries.append({"date": str(key), "content_hash": footer.content_hash, "size_bytes": size})
     with lap(spent, "manifest and report"):
-        manifest = feature_manifest._manifest(entries, footers, sample, settings, None)
-        store.write_bytes(feature_manifest.MANIFEST_FILE, json.dumps(manifest, indent=2, sort_keys=True).encode())
+        manifest = feature_manifest._manifest(entries, sample, settings)
+        store.write_bytes(MANIFEST_FILE, feature_manifest._to_json(manifest))
         text = render(manifest, quality_report.frame_statistics(sample), [], [])
         store.write_bytes(quality_report.REPORT_FILE, text.encode())
     return {"seconds": clock() - started, "stages": dict(spent), "features": dict(by_feature)}

@@ -73,8 +73,10 @@ class Place:
         return self._process(["feature_assets_bench.child", task, json.dumps(arguments)])
 
     def build(self, first: int, last: int) -> Ran:
-        """`feature-assets build` of the days first..last, counted from 0."""
-        return self.run("command", arguments=["build", "--from", str(self.date(first)), "--to", str(self.date(last + 1))])
+        """`feature-assets build` of the days first..last, counted from 0, when END_DATE is the day after the last."""
+        end = str(self.date(last + 1))
+        self.environment["FEATURE_ASSETS_END_DATE"] = end
+        return self.run("command", arguments=["build", "--from", str(self.date(first)), "--to", end])
 
     def other(self, replay: Path, naive_rows: int) -> Ran:
         """The reference on a replay, or the tests' naive version, scaled from its first rows, where there is none."""

@@ -7,7 +7,8 @@ import dagster as dg
 
 from feature_assets.checks import checks_of
 from feature_assets.dataset import lock
-from feature_assets.dataset.feature_manifest import MANIFEST_FILE, build_feature_manifest
+from feature_assets.dataset.examination import MANIFEST_FILE
+from feature_assets.dataset.feature_manifest import build_feature_manifest
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.quality_report import REPORT_FILE, build_quality_report
 from feature_assets.dataset.store import (

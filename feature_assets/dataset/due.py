@@ -7,13 +7,13 @@ changed; one whose inputs are refused, or not published yet, is not due.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from feature_assets.dataset import lock
+from feature_assets.dataset.examination import last_examination
 from feature_assets.dataset.feature_frame import frame_code_version
-from feature_assets.dataset.feature_manifest import MANIFEST_FILE, examine_store
+from feature_assets.dataset.feature_manifest import examine_store
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.plan import look_back_keys, rectangles, symbol_dates
 from feature_assets.dataset.replay import replay_code_version, replay_fingerprint
@@ -121,18 +121,15 @@ def _feature_frame(store: Store, settings: Settings, end: dt.date) -> Iterator[K
 
 def _manifest_is_due(store: Store, settings: Settings) -> bool:
     """Whether there are frames that the manifest does not name as they are, or what it was refused for has changed."""
-    footers = store.footers(FEATURE_FRAME)
-    if not footers:
-        return False
     if refusal := store.refusal(FEATURE_MANIFEST, None):
-        return examine_store(store, settings).message != refusal.reason
-    data = store.read_bytes(MANIFEST_FILE)
-    manifest = json.loads(data) if data else {"partitions": []}
+        return bool(store.keys(FEATURE_FRAME)) and examine_store(store, settings).message != refusal.reason
+    last = last_examination(store)
+    if not last.there:
+        return False
     held = lock.read_lock(store)
-    if (held.amendments, held.looks) != (manifest.get("amendments", []), manifest.get("looks", [])):
+    if (held.amendments, held.looks) != (last.manifest.get("amendments", []), last.manifest.get("looks", [])):
         return True
-    named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
-    return named != {str(key): footer.content_hash if footer else None for key, footer in footers.items()}
+    return last.named != last.contents(store)
 
 
 def _bounded(asset: str, keys: Sequence[Key], symbols: Sequence[str]) -> Iterator[Request]:

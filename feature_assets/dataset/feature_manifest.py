@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,14 +16,14 @@ import pyarrow.parquet as pq
 
 from feature_assets import quality
 from feature_assets.dataset import lock
+from feature_assets.dataset.examination import EXAMINED_FILE, MANIFEST_FILE, Content, Examination, last_examination
 from feature_assets.dataset.feature_frame import frame_code_version
-from feature_assets.dataset.frame_sample import FrameSample
+from feature_assets.dataset.frame_sample import FrameSample, add_stats
 from feature_assets.dataset.keys import ONE_DAY, Key, dates
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.store import (
     FEATURE_FRAME,
     FEATURE_MANIFEST,
-    REPLAY,
     SPLIT_MANIFEST_FILE,
     SYMBOL_FEATURES,
     Refusal,
@@ -54,10 +53,7 @@ from feature_assets.splits.manifest import VALIDATION_LOCKED
 
 MATCHES_STORE = "matches_store"
 ORDER_FILE, SCHEMA_FILE = "dataset/feature_order.json", "dataset/feature_schema.json"
-MANIFEST_FILE = "dataset/feature_frame.manifest.json"
 SAMPLE_FILE = "dataset/frame_sample.parquet"
-EXAMINED_FILE = "dataset/.examined"
-"""An empty file: what has not changed since its time was examined for the published manifest."""
 
 
 def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, Any], Check]:
@@ -68,25 +64,26 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     where no frame exists.
     """
     with store.marking(EXAMINED_FILE) as set_mark:
-        footers = store.footers(FEATURE_FRAME)
-        lock.note_published(store, footers)
-        found = _examine(store, settings, footers, _last_examination(store, settings))
+        before = last_examination(store)
+        contents = before.contents(store)
+        lock.note_published(store, {key: content.locked_hash for key, content in contents.items() if content})
+        found = _examine(store, settings, contents, _last(store, settings, before, contents))
         if not found.check.passed:
             store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
             return found.manifest, found.check
         store.write_bytes(ORDER_FILE, feature_order_json())
         store.write_bytes(SCHEMA_FILE, feature_schema_json())
         store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
-        store.write_bytes(MANIFEST_FILE, (json.dumps(found.manifest, indent=2, sort_keys=True) + "\n").encode())
-        store.keep_footers(FEATURE_FRAME)
+        data = _to_json(found.manifest)
+        store.write_bytes(MANIFEST_FILE, data)
         store.accept(FEATURE_MANIFEST, None)
-        set_mark()
+        set_mark(before.mark(data))
     return found.manifest, found.check
 
 
 def examine_store(store: Store, settings: Settings) -> Check:
     """The check matches_store on every stored frame; writes nothing. Raises MissingInputError where no frame exists."""
-    return _examine(store, settings, store.footers(FEATURE_FRAME), None).check
+    return _examine(store, settings, last_examination(store).contents(store), None).check
 
 
 @dataclass
@@ -100,53 +97,48 @@ class _Examined:
 
 @dataclass(frozen=True)
 class _Last:
-    """The examination before: its manifest, its sample, and the frames that may have changed since."""
+    """The examination before: its manifest's entries by date, its sample, and the frames that may have changed since."""
 
     entries: dict[str, dict[str, Any]]
     sample: FrameSample
     changed: set[Key]
 
 
-def _last_examination(store: Store, settings: Settings) -> _Last | None:
-    """What the published manifest vouches for; None where it is of other code or settings, or of other dates than the sample."""
-    since = store.marked_at(EXAMINED_FILE)
+def _last(store: Store, settings: Settings, before: Examination, contents: Mapping[Key, Content | None]) -> _Last | None:
+    """What the published manifest vouches for; None where a date of it holds something else now: counts cannot be taken back.
+
+    None, too, where it is of other code or settings, or of other dates than the sample.
+    """
+    named = before.named
+    if before.manifest.get("examined_with") != _examined_with(store, settings):
+        return None
+    if any(contents.get(key) != content for key, content in named.items()):
+        return None
     try:
-        manifest = read_manifest(store)
         sample = FrameSample.from_parquet(store.read_bytes(SAMPLE_FILE) or b"")
-    except (MissingInputError, pa.ArrowException, KeyError, ValueError):
+    except (pa.ArrowException, KeyError, ValueError):
         return None
-    entries = {entry["date"]: entry for entry in manifest["partitions"]}
-    if since is None or manifest.get("examined_with") != _examined_with(store, settings):
+    if sample.inputs != {str(key): content.content_hash for key, content in named.items()}:
         return None
-    if sample.inputs != {date: entry["content_hash"] for date, entry in entries.items()}:
-        return None
-    return _Last(entries, sample, changed_frames(store, since))
+    return _Last({entry["date"]: entry for entry in before.manifest["partitions"]}, sample, before.changed)
 
 
 def _examined_with(store: Store, settings: Settings) -> dict[str, str]:
-    """The versions that every date of the frame has to be of, and from when on its rows are hidden."""
+    """The versions and settings that every date of the frame has to be of, and from when on its rows are hidden."""
     return {
         "feature_frame": frame_code_version(),
         "symbol_features": features_code_version(settings.options),
         "split_manifest": sha256(store.read_bytes(SPLIT_MANIFEST_FILE) or b""),
         "this": code_version(sys.modules[__name__], quality),
         "hidden_from": str(lock.hidden_from(store, settings.splits)),
+        "symbols": ",".join(f"{symbol.name}:{symbol.begin or ''}..{symbol.end or ''}" for symbol in settings.symbols),
     }
 
 
-def changed_frames(store: Store, since: int) -> set[Key]:
-    """The frames whose own file, or a file or refusal that they stand on, may have changed at or after `since`."""
-    frames = set(store.changed(FEATURE_FRAME, since))
-    frames |= {Key(key.date) for key in store.changed(SYMBOL_FEATURES, since)}
-    return frames | {Key(key.date + days * ONE_DAY) for key in store.changed(REPLAY, since) for days in range(LOOKBACK_DAYS + 1)}
-
-
-def _examine(store: Store, settings: Settings, there: Mapping[Key, Footer | None], last: _Last | None) -> _Examined:
-    keys = list(there)
+def _examine(store: Store, settings: Settings, contents: Mapping[Key, Content | None], last: _Last | None) -> _Examined:
+    keys = list(contents)
     if not keys:
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
-    if last is not None and not _still_holds(there, last):
-        last = None
     known, sample = (last.entries, last.sample) if last else ({}, FrameSample())
     hidden_from = lock.hidden_from(store, settings.splits)
     to_read = [key for key in keys if last is None or str(key) not in known or key in last.changed]
@@ -157,19 +149,19 @@ def _examine(store: Store, settings: Settings, there: Mapping[Key, Footer | None
             entries[str(key)], footers[key] = found.entry, found.footer
             if str(key) not in known:
                 sample.add(key, found.footer.content_hash, found.table, hidden_from)
+                hidden = hidden_from is not None and day_start_ms(key.date + ONE_DAY) > hidden_from
+                add_stats(sample.sums, found.footer.stats, hidden=hidden)
+    # What the last manifest vouches for is of the versions and members there are now: they are among what it was examined with.
     broken += _of_other_code(store, settings, list(footers.values()))
-    read = set(to_read)
-    footers |= {key: footer for key, footer in there.items() if key not in read and footer}
     if len({footer.inputs.get("split_manifest") for footer in footers.values()}) > 1:
         broken.append("the dates were built with different split manifests; build the range again.")
-    if len({footer.code_version for footer in footers.values()} | {frame_code_version()}) > 1:
+    if {footer.code_version for footer in footers.values()} - {frame_code_version()}:
         broken.append("the dates were built by different code or feature versions; build the range again.")
-    named = sorted(footers)
     held = lock.read_lock(store)
-    broken += _not_as_locked(footers, held)
+    broken += _not_as_locked(contents, held)
     broken += _not_members(footers, settings)
     broken += [f"{name} is no file of a build, but readers take its rows; take it away." for name in store.strays(FEATURE_FRAME)]
-    manifest = _manifest([entries[str(key)] for key in named], [footers[key] for key in named], sample, settings, hidden_from) | {
+    manifest = _manifest([entries[date] for date in sorted(entries)], sample, settings) | {
         "amendments": held.amendments,
         "amendment_count": len(held.amendments),
         "looks": held.looks,
@@ -181,12 +173,6 @@ def _examine(store: Store, settings: Settings, there: Mapping[Key, Footer | None
     rest = f"; {len(keys) - len(to_read)} of them have not changed since the last manifest" if last else ""
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name{rest}."
     return _Examined(manifest, sample, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
-
-
-def _still_holds(there: Mapping[Key, Footer | None], last: _Last) -> bool:
-    """Whether every date that the last manifest names is there with the content that it names."""
-    contents = {str(key): footer.content_hash for key, footer in there.items() if footer}
-    return all(contents.get(date) == entry["content_hash"] for date, entry in last.entries.items())
 
 
 class _Found(NamedTuple):
@@ -214,7 +200,7 @@ def _read(store: Store, key: Key) -> _Found:
         store.input_hash(f"{FEATURE_FRAME}/{key}")
     except FeatureAssetsError as error:
         broken.append(str(error))
-    entry = {"date": str(key), "file_sha256": sha256(data), "size_bytes": len(data), "content_hash": footer.content_hash}
+    entry = {"date": str(key), "file_sha256": sha256(data), "size_bytes": len(data), **Content.of(footer)._asdict()}
     return _Found(entry, footer, table, broken)
 
 
@@ -228,13 +214,13 @@ def _of_other_code(store: Store, settings: Settings, footers: Sequence[Footer]) 
     return [f"{named}: made by other feature code or options than {version}; build the range again."] if other else []
 
 
-def _not_as_locked(footers: Mapping[Key, Footer], held: lock.Lock) -> list[str]:
+def _not_as_locked(contents: Mapping[Key, Content | None], held: lock.Lock) -> list[str]:
     """The published dates whose locked rows are not those of the lock, as an amendment that is not built yet leaves them."""
     return [
-        f"feature_frame {key}: its locked rows have the hash {footer.locked_hash or 'of no rows'}, {lock.LOCK_FILE} has "
+        f"feature_frame {key}: its locked rows have the hash {content.locked_hash or 'of no rows'}, {lock.LOCK_FILE} has "
         f"{held.dates.get(str(key)) or 'that of no rows'}; build it again."
-        for key, footer in sorted(footers.items())
-        if footer.locked_hash != held.dates.get(str(key), "")
+        for key, content in contents.items()
+        if content and content.locked_hash != held.dates.get(str(key), "")
     ]
 
 
@@ -248,14 +234,8 @@ def _not_members(footers: Mapping[Key, Footer], settings: Settings) -> list[str]
     return broken
 
 
-def _manifest(
-    entries: Sequence[dict[str, Any]],
-    footers: Sequence[Footer],
-    sample: FrameSample,
-    settings: Settings,
-    hidden_from: int | None,
-) -> dict[str, Any]:
-    sums = stat_sums(footers)
+def _manifest(entries: Sequence[dict[str, Any]], sample: FrameSample, settings: Settings) -> dict[str, Any]:
+    sums = sample.sums
     counts = row_counts(sums)
     by_flag: Counter[str] = Counter()
     for (_, split, flag), rows in counts.items():
@@ -263,13 +243,6 @@ def _manifest(
             by_flag[flag] += rows
     total = sum(by_flag.values())
     seen = _of_kind(sums, "seen")
-    # What is summed up by date leaves out dates that reach into VALIDATION_LOCKED or are later.
-    unlocked = [
-        footer
-        for entry, footer in zip(entries, footers, strict=True)
-        if hidden_from is None or day_start_ms(dt.date.fromisoformat(entry["date"]) + ONE_DAY) <= hidden_from
-    ]
-    before = stat_sums(unlocked)
     present = {entry["date"] for entry in entries}
     digest = hashlib.sha256("".join(f"{e['date']} {e['content_hash']}\n" for e in entries).encode())
     return {
@@ -283,11 +256,11 @@ def _manifest(
         "feature_schema_hash": feature_schema_hash(),
         "data_hash_sha256": digest.hexdigest(),
         "liquidation_available_share": seen["available"] / seen["rows"] if seen["rows"] else 0.0,
-        "rows_dropped_with_incomplete_days": sum(_of_kind(before, "dropped").values()),
-        "rows_bridging_gaps": sum(_of_kind(before, "bridging").values()),
-        "lookahead_partitions": sum(1 for f in unlocked for name, rows in f.stats.items() if name.startswith("proven/") and rows),
-        "lookahead_rows_compared": sum(_of_kind(before, "proven").values()),
-        "split_coverage": split_coverage(counts, footers),
+        "rows_dropped_with_incomplete_days": sum(_of_kind(sums, "dropped").values()),
+        "rows_bridging_gaps": sum(_of_kind(sums, "bridging").values()),
+        "lookahead_partitions": sum(_of_kind(sums, "proven_days").values()),
+        "lookahead_rows_compared": sum(_of_kind(sums, "proven").values()),
+        "split_coverage": split_coverage(counts, sums),
         "missing_dates": [str(d) for d in dates(settings.start, settings.end_date()) if str(d) not in present],
         "partitions": list(entries),
         "lookback_rows": LOOKBACK_ROWS,
@@ -312,7 +285,7 @@ def _manifest(
 
 
 def row_counts(sums: Mapping[str, int]) -> Counter[tuple[str, str, str]]:
-    """Rows by (symbol, split, flag), of what stat_sums gives."""
+    """Rows by (symbol, split, flag), of what add_stats has summed up."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for name, rows in _of_kind(sums, "rows").items():
         symbol, split, flag = name.split("/")
@@ -320,7 +293,7 @@ def row_counts(sums: Mapping[str, int]) -> Counter[tuple[str, str, str]]:
     return counts
 
 
-def split_coverage(counts: Mapping[tuple[str, str, str], int], footers: Sequence[Footer]) -> list[dict[str, Any]]:
+def split_coverage(counts: Mapping[tuple[str, str, str], int], sums: Mapping[str, int]) -> list[dict[str, Any]]:
     """The reference's Split Coverage: rows by flag and the first and last event_time of each split, by name."""
     coverage = []
     for split in sorted({split for _, split, _ in counts}):
@@ -332,21 +305,12 @@ def split_coverage(counts: Mapping[tuple[str, str, str], int], footers: Sequence
             {
                 "split_id": split,
                 "rows": sum(flags.values()),
-                "start": utc_text(min(f.stats[f"first/{split}"] for f in footers if f"first/{split}" in f.stats)),
-                "end": utc_text(max(f.stats[f"last/{split}"] for f in footers if f"last/{split}" in f.stats)),
+                "start": utc_text(sums[f"first/{split}"]),
+                "end": utc_text(sums[f"last/{split}"]),
                 **{flag.lower(): flags[flag] for flag in FLAGS},
             }
         )
     return coverage
-
-
-def stat_sums(footers: Iterable[Footer]) -> dict[str, int]:
-    """Each stat's sum over all dates, by its name KIND/NAME."""
-    sums: dict[str, int] = {}
-    for footer in footers:
-        for name, value in footer.stats.items():
-            sums[name] = sums.get(name, 0) + value
-    return sums
 
 
 def _of_kind(sums: Mapping[str, int], kind: str) -> Counter[str]:
@@ -358,10 +322,9 @@ def _bound(value: float) -> float | None:
     return value if abs(value) != float("inf") else None
 
 
-def read_manifest(store: Store) -> Mapping[str, Any]:
-    """The published manifest; raises MissingInputError where there is none."""
-    data = store.read_bytes(MANIFEST_FILE)
-    if data is None or store.refusal(FEATURE_MANIFEST, None):
-        raise MissingInputError("feature_manifest is missing or refused; build it first.")
-    manifest: Mapping[str, Any] = json.loads(data)
-    return manifest
+def _to_json(manifest: Mapping[str, Any]) -> bytes:
+    """Indented, but for a line a date: there are thousands, and Python indents slowly."""
+    dates = json.dumps(manifest["partitions"], sort_keys=True).replace("}, {", "},\n    {")
+    text = json.dumps({**manifest, "partitions": []}, indent=2, sort_keys=True)
+    # No string within JSON has these quotes unescaped.
+    return (text.replace('"partitions": []', f'"partitions": {dates}') + "\n").encode()

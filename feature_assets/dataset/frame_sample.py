@@ -1,9 +1,11 @@
-"""What the manifest keeps of the frame's values for the report: which dates, exact counts, and two samples of rows.
+"""What the manifest keeps of the frame: which dates, exact counts, sums of their stats, and two samples of rows.
 
 VALIDATION_LOCKED rows are in a sample of their own, which the drift table alone reads. They and later rows are in no count.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,13 @@ from feature_assets.splits.manifest import VALIDATION_LOCKED
 _READ = ("symbol", "open_time_ms", "split_id", *FEATURE_ORDER)
 # Dates are taken in together until they have so many rows: a few days cost little more than one.
 _AT_ONCE = 10_000
+_SUMS = "sums/"
+# Medians are all that is taken of them. That of so many lies within the 48.6th and the 51.4th percentile of all.
+_MOST_LOCKED_ROWS = 5_000
+
+
+_EXTREMES = {"first": min, "last": max}
+_BY_DATE = ("dropped", "bridging", "proven")
 
 
 class FrameSample:
@@ -26,8 +35,10 @@ class FrameSample:
 
     def __init__(self) -> None:
         self.inputs: dict[str, str] = {}
+        self.sums: dict[str, int] = {}
+        """The stats of all dates by add_stats, for whoever adds dates."""
         self._counts = FeatureCounts()
-        self._seen, self._locked = RowSample(), RowSample()
+        self._seen, self._locked = RowSample(), RowSample(_MOST_LOCKED_ROWS)
         self._waiting: list[pa.Table] = []
 
     def add(self, key: Key, frame_hash: str, frame: pa.Table, hidden_from: int | None = None) -> None:
@@ -70,7 +81,8 @@ class FrameSample:
 
     def to_parquet(self) -> bytes:
         table = self.rows()
-        return to_parquet(table, Footer(content_hash(table), "", self.inputs, self.counts.to_stats()))
+        sums = {f"{_SUMS}{name}": value for name, value in self.sums.items()}
+        return to_parquet(table, Footer(content_hash(table), "", self.inputs, self.counts.to_stats() | sums))
 
     @classmethod
     def from_parquet(cls, data: bytes) -> FrameSample:
@@ -80,7 +92,24 @@ class FrameSample:
         table = table.replace_schema_metadata(None)
         found = cls()
         found.inputs, found._counts = footer.inputs, FeatureCounts.from_stats(footer.stats)
+        found.sums = {name.removeprefix(_SUMS): n for name, n in footer.stats.items() if name.startswith(_SUMS)}
         is_locked = pc.equal(table["split_id"], VALIDATION_LOCKED)
         found._seen.add_drawn(table.filter(pc.invert(is_locked)))
         found._locked.add_drawn(table.filter(is_locked))
         return found
+
+
+def add_stats(sums: dict[str, int], stats: Mapping[str, int], *, hidden: bool = False) -> None:
+    """Add a date's feature_frame.frame_stats to those of others. hidden: the date reaches into VALIDATION_LOCKED or is later.
+
+    Of hidden dates what is summed up by date is left out: dropped, bridging and proven rows. proven_days/SYMBOL counts the
+    dates of which rows were proven.
+    """
+    for name, value in stats.items():
+        kind, _, rest = name.partition("/")
+        if kind in _EXTREMES:
+            sums[name] = _EXTREMES[kind](sums.get(name, value), value)
+        elif not (hidden and kind in _BY_DATE):
+            sums[name] = sums.get(name, 0) + value
+            if kind == "proven" and value:
+                sums[f"proven_days/{rest}"] = sums.get(f"proven_days/{rest}", 0) + 1

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.store import FEATURE_FRAME, SPLIT_MANIFEST, SPLIT_MANIFEST_FILE, Refusal, Store
-from feature_assets.dataset.tables import Footer, content_hash
+from feature_assets.dataset.tables import content_hash
 from feature_assets.errors import LockError, MissingInputError, SettingError, StoreError
 from feature_assets.splits.manifest import VALIDATION_LOCKED, SplitManifest, parse_time
 
@@ -145,9 +145,9 @@ def note(store: Store, key: Key, found: str, splits: SplitManifest) -> None:
         write_lock(store, replace(lock, dates=dates, boundaries=lock.boundaries if lock.dates else boundaries(splits)))
 
 
-def note_published(store: Store, footers: Mapping[Key, Footer | None]) -> None:
-    """Put the published locked dates, by the frame's footers, into the lock that a build was stopped before noting."""
-    published = _locked_hashes(footers)
+def note_published(store: Store, hashes: Mapping[Key, str]) -> None:
+    """Put published locked dates into the lock that a build was stopped before noting; hashes: of all frames' locked rows."""
+    published = {str(key): found for key, found in hashes.items() if found}
     if not set(published) - set(read_lock(store).dates):
         return
     with held(store):
@@ -171,10 +171,7 @@ def _published_hash(store: Store, key: Key) -> str:
 
 
 def _published_hashes(store: Store) -> dict[str, str]:
-    return _locked_hashes(store.footers(FEATURE_FRAME))
-
-
-def _locked_hashes(footers: Mapping[Key, Footer | None]) -> dict[str, str]:
+    footers = store.footers(FEATURE_FRAME)
     return {str(key): footer.locked_hash for key, footer in footers.items() if footer and footer.locked_hash}
 
 

@@ -49,15 +49,17 @@ def _is_outdated(store: Store, source: Source, settings: Settings, version: str,
 
 
 def stale(store: Store, asset: str, keys: Iterable[Key], code_version: str) -> list[Key]:
-    """Those of the published partitions `keys` of an asset that other inputs or other code made than there are now."""
+    """Those of `keys` of an asset that are published and that other inputs or other code made than there are now."""
     return [key for key in keys if _is_stale(store, asset, key, code_version)]
 
 
 def _is_stale(store: Store, asset: str, key: Key, code_version: str) -> bool:
-    """Whether a published partition is to be built again; refused or missing inputs are not for a build to mend."""
+    """Whether there is a partition to be built again; refused or missing inputs are not for a build to mend."""
     try:
         footer = store.footer(asset, key)
-        if footer is not None and footer.code_version != code_version:
+        if footer is None:
+            return False
+        if footer.code_version != code_version:
             return True
         store.input_hash(f"{asset}/{key}")
     except (StaleInputError, StoreError):
@@ -67,23 +69,18 @@ def _is_stale(store: Store, asset: str, key: Key, code_version: str) -> bool:
     return False
 
 
-def holes(
-    store: Store, asset: str, published: Sequence[Key], settings: Settings, start: dt.date, end: dt.date, last: dt.date
-) -> list[Key]:
+def holes(store: Store, asset: str, settings: Settings, start: dt.date, end: dt.date, last: dt.date) -> list[Key]:
     """The missing partitions of [end, last) that lie before a published one, look back into [start, end) and can be built.
 
     A refused day leaves them in the middle of a range: what is mended by building that day again mends them, too.
     """
-    there = set(published)
     wanted = [Key(date) for date in dates(end, last)] if asset == FEATURE_FRAME else symbol_dates(settings, end, last)
-    newest = {symbol: max(key.date for key in there if key.symbol == symbol) for symbol in {key.symbol for key in there}}
+    missing = [key for key in wanted if not store.exists(store.partition_file(asset, key))]
+    newest = {symbol: store.newest(asset, symbol) for symbol in {key.symbol for key in missing}}
     return [
         key
-        for key in wanted
-        if key not in there
-        and key.symbol in newest
-        and key.date < newest[key.symbol]
-        and _looks_back_into(store, key, settings, start, end)
+        for key in missing
+        if (later := newest[key.symbol]) and key.date < later.date and _looks_back_into(store, key, settings, start, end)
     ]
 
 

@@ -10,18 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets.dataset import lock
-from feature_assets.dataset.feature_manifest import EXAMINED_FILE, SAMPLE_FILE, changed_frames, read_manifest
+from feature_assets.dataset.examination import Examination, last_examination
+from feature_assets.dataset.feature_manifest import SAMPLE_FILE
 from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.outcomes import Check
 from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, QUALITY_REPORT, Store
-from feature_assets.errors import StaleInputError, StoreError
-from feature_assets.features.catalogue import FEATURE_ORDER
+from feature_assets.errors import MissingInputError, StaleInputError, StoreError
+from feature_assets.features.catalogue import feature_values
 from feature_assets.leakage.corpus import corpus_line
 from feature_assets.quality import statistics
 from feature_assets.quality.report import render
-from feature_assets.quality.statistics import FrameStatistics, as_float
+from feature_assets.quality.statistics import FrameStatistics
 from feature_assets.settings import Settings
-from feature_assets.splits.manifest import SPLIT_IDS
+from feature_assets.splits.manifest import SPLIT_IDS, VALIDATION_LOCKED
 
 DRIFT = "drift"
 REPORT_FILE = "report/feature_quality_report.md"
@@ -37,8 +38,11 @@ def build_quality_report(store: Store, settings: Settings) -> tuple[str, Check]:
     VALIDATION_LOCKED's medians in the drift table where the settings show them. Raises MissingInputError where there is no
     manifest, and StaleInputError where it is not of the frames there are.
     """
-    manifest = read_manifest(store)
-    _refuse_stale(store, manifest)
+    last = last_examination(store)
+    manifest = last.manifest
+    if not manifest:
+        raise MissingInputError("feature_manifest is missing or refused; build it first.")
+    _refuse_stale(store, last)
     sample = read_sample(store, manifest)
     figures = frame_statistics(sample, show_locked_medians=settings.show_locked_medians)
     text = render(manifest, figures, _leakage(manifest), [*_missing(manifest), *_drawn(sample)])
@@ -56,20 +60,19 @@ def frame_statistics(sample: FrameSample, *, show_locked_medians: bool = True) -
 
     Counts and extremes are of every row. The correlations are of the first rows, by their hash, that have every value.
     """
-    rows, seen_rows = sample.rows(), sample.seen_rows
-    seen = np.arange(rows.num_rows) < seen_rows
+    rows = sample.rows()
+    values = feature_values(rows)
+    seen = values[:, : sample.seen_rows]
     splits = {split: pc.equal(rows["split_id"], split).to_numpy() for split in SPLIT_IDS}
     shown = [name for name in _DRIFT_COLUMNS if show_locked_medians or name not in _LOCKED_MEDIANS]
-    columns, drift, complete = [], [], seen.copy()
-    for place, name in enumerate(FEATURE_ORDER):
-        values = as_float(rows[name])
-        complete &= ~np.isnan(values)
-        columns.append(statistics.column_statistics(name, values[seen], sample.counts.of(place), sample.counts.rows))
-        row = statistics.drift_row(name, values, splits)
-        drift.append({column: row[column] for column in shown})
-    positions = np.flatnonzero(complete)[: statistics.CORRELATION_ROWS]
-    correlations = statistics.high_correlations({name: as_float(rows[name])[positions] for name in FEATURE_ORDER})
-    return FrameStatistics(columns, correlations, drift)
+    drift = [{column: row[column] for column in shown} for row in statistics.drift_rows(values, splits)]
+    complete = np.flatnonzero(~np.isnan(seen).any(axis=0))[: statistics.CORRELATION_ROWS]
+    return FrameStatistics(
+        statistics.column_statistics(seen, sample.counts),
+        statistics.high_correlations(seen[:, complete]),
+        drift,
+        locked_rows=int(splits[VALIDATION_LOCKED].sum()),
+    )
 
 
 def read_sample(store: Store, manifest: Mapping[str, Any]) -> FrameSample:
@@ -83,19 +86,15 @@ def read_sample(store: Store, manifest: Mapping[str, Any]) -> FrameSample:
     return sample
 
 
-def _refuse_stale(store: Store, manifest: Mapping[str, Any]) -> None:
+def _refuse_stale(store: Store, last: Examination) -> None:
     """Raise where the manifest names other frames than there are, or a frame that it names may no longer be built upon."""
-    named = {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}
-    since = store.marked_at(EXAMINED_FILE)
-    there = store.keys(FEATURE_FRAME)
-    changed = set(there) if since is None else changed_frames(store, since)
-    now = {str(key): store.input_hash(f"{FEATURE_FRAME}/{key}") if key in changed else named.get(str(key)) for key in there}
-    for date in sorted({*named, *now}):
-        built_from, found = named.get(date, "no such date"), now.get(date) or "not there"
+    named = {key: content.content_hash for key, content in last.named.items()}
+    now = {key: store.input_hash(f"{FEATURE_FRAME}/{key}") if key in last.changed else named.get(key) for key in last.there}
+    for key in sorted({*named, *now}) if now != named else ():
+        built_from, found = named.get(key, "no such date"), now.get(key) or "not there"
         if built_from != found:
             raise StaleInputError(
-                f"{FEATURE_MANIFEST} is stale: it names {FEATURE_FRAME}/{date} {built_from}, which is {found} now. "
-                "Build it again."
+                f"{FEATURE_MANIFEST} is stale: it names {FEATURE_FRAME}/{key} {built_from}, which is {found} now. Build it again."
             )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,14 @@ REPLAY, SYMBOL_FEATURES, FEATURE_FRAME = "replay", "symbol_features", "feature_f
 SPLIT_MANIFEST, FEATURE_MANIFEST, QUALITY_REPORT = "split_manifest", "feature_manifest", "quality_report"
 SPLIT_MANIFEST_FILE = "split/split_manifest.json"
 STORE_FILE = "store.json"
+_PART = "part-0.parquet"
 _WHOLE = "all"
 """The quarantine's name for an asset that has no partitions."""
 _FOOTERS = 4096
 """Footers that are kept: of a few weeks of many symbols."""
 _CLOCK_NS = 2_000_000_000
 """The coarsest times that a file system has."""
-_Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int]
 """What tells a file from the one that stood there before: its time of change in nanoseconds, size and inode."""
 
 
@@ -69,7 +70,6 @@ class Store:
         self._on_disk = isinstance(self._files, pafs.LocalFileSystem)
         # A footer is asked for by every partition that stands on its file: it is read once, and again when the file is another.
         self._known_footer = functools.lru_cache(_FOOTERS)(lambda asset, key, _stamp: self._read_footer(asset, key))
-        self._found_footers: dict[str, dict[str, Any]] = {}
 
     # Paths
 
@@ -79,7 +79,7 @@ class Store:
         if (key.symbol is None) != (asset == FEATURE_FRAME):
             raise PartitionKeyError(f"{asset} has no partition {key}.")
         folder = f"date={key.date}" if key.symbol is None else f"symbol={key.symbol}/date={key.date}"
-        return f"{asset}/{folder}/part-0.parquet"
+        return f"{asset}/{folder}/{_PART}"
 
     @staticmethod
     def _quarantine(asset: str, key: Key | None) -> str:
@@ -181,31 +181,13 @@ class Store:
         return self._read_footer(asset, key)
 
     def footers(self, asset: str) -> dict[Key, Footer | None]:
-        """The footers of all of an asset's partitions, by date, then symbol; None for one that cannot be read.
-
-        One that keep_footers kept is not read again where its file is still the same.
-        """
-        kept: dict[str, Any] = {}
-        with contextlib.suppress(ValueError, TypeError):
-            # The times and sizes of an object store do not tell a file from the one before.
-            kept = dict(json.loads(self.read_bytes(_footers_file(asset)) or b"{}")) if self._on_disk else {}
+        """The footers of all of an asset's partitions, by date, then symbol; None for one that cannot be read."""
         found: dict[Key, Footer | None] = {}
-        self._found_footers[asset] = {}
-        for key, stamp in sorted((_key_of(path), stamp) for path, stamp in self._listing(asset, "part-0.parquet")):
-            footer = None
-            with contextlib.suppress(KeyError, TypeError):
-                footer = Footer(**kept[str(key)]["footer"]) if kept[str(key)]["stamp"] == list(stamp) else None
+        for key in self.keys(asset):
+            found[key] = None
             with contextlib.suppress(StoreError):
-                footer = footer or self._read_footer(asset, key)
-            found[key] = footer
-            if footer:
-                self._found_footers[asset][str(key)] = {"stamp": stamp, "footer": vars(footer)}
+                found[key] = self._read_footer(asset, key)
         return found
-
-    def keep_footers(self, asset: str) -> None:
-        """Keep what `footers` found last in one file, so that later runs need not open each partition's."""
-        if self._on_disk:
-            self.write_bytes(_footers_file(asset), json.dumps(self._found_footers[asset]).encode())
 
     def _read_footer(self, asset: str, key: Key) -> Footer | None:
         found = self.parquet_footer(asset, key)
@@ -229,17 +211,39 @@ class Store:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(f"{self.path(relative)}: not readable: {error}.") from error
 
+    def stamps(self, asset: str) -> dict[Key, Stamp]:
+        """The partitions of an asset that have a file, by date, then symbol, with its stamp."""
+        found = [(_key_of(path), stamp) for path, stamp in self._listing(asset, _PART)]
+        return dict(sorted(found, key=lambda item: (item[0].date, item[0].symbol or "")))
+
     def keys(self, asset: str) -> list[Key]:
         """The partitions of an asset that have a file, by date, then symbol."""
-        found = (_key_of(path) for path, _ in self._listing(asset, "part-0.parquet"))
-        return sorted(found, key=lambda key: (key.date, key.symbol or ""))
+        return list(self.stamps(asset))
+
+    def newest(self, asset: str, symbol: str | None) -> Key | None:
+        """The last partition of an asset, or of a symbol of it, that has a file; None where none has."""
+        folder = f"{self._base}/{asset}" if symbol is None else f"{self._base}/{asset}/symbol={symbol}"
+        selector = pafs.FileSelector(folder, allow_not_found=True)
+        dates = (info.base_name.partition("=") for info in self._files.get_file_info(selector))
+        for text in sorted((date for column, _, date in dates if column == "date"), reverse=True):
+            key = Key.parse(text if symbol is None else f"{text}|{symbol}")
+            if self.exists(self.partition_file(asset, key)):
+                return key
+        return None
 
     def strays(self, asset: str) -> list[str]:
         """Files in an asset's folder that are no partition's, relative to the root; readers of the folder take their rows."""
-        selector = pafs.FileSelector(f"{self._base}/{asset}", allow_not_found=True, recursive=True)
-        files = [info for info in self._files.get_file_info(selector) if info.type == pafs.FileType.File]
-        found = [info.path for info in files if info.base_name[0] not in "._"]
-        return sorted(path[len(self._base) + 1 :] for path in found if not self._is_partition(asset, path))
+        return sorted(path[len(self._base) + 1 :] for path in self._visible_files(asset) if not self._is_partition(asset, path))
+
+    def _visible_files(self, folder: str) -> Iterator[str]:
+        """The files below a folder that readers take: their names do not begin with a dot or an underscore."""
+        if self._on_disk:
+            yield from _visible_below(f"{self._base}/{folder}")
+            return
+        selector = pafs.FileSelector(f"{self._base}/{folder}", allow_not_found=True, recursive=True)
+        for info in self._files.get_file_info(selector):
+            if info.type == pafs.FileType.File and info.base_name[0] not in "._":
+                yield info.path
 
     def _is_partition(self, asset: str, path: str) -> bool:
         try:
@@ -247,7 +251,7 @@ class Store:
         except (ValueError, PartitionKeyError):
             return False
 
-    def _listing(self, folder: str, name: str) -> Iterator[tuple[str, _Stamp]]:
+    def _listing(self, folder: str, name: str) -> Iterator[tuple[str, Stamp]]:
         """Path and stamp of the files of a name in the folders below a folder."""
         if self._on_disk:
             yield from _files_below(f"{self._base}/{folder}", name)
@@ -260,28 +264,46 @@ class Store:
     # What has changed since when, by the file system's own clock
 
     @contextlib.contextmanager
-    def marking(self, relative: str) -> Iterator[Callable[[], None]]:
-        """Note the time now; what this gives makes it the time of `relative`. On an object store nothing is noted."""
+    def marking(self, relative: str) -> Iterator[Callable[[bytes], None]]:
+        """Note the time now; what this gives writes `relative`, of that time. On an object store nothing is noted or written."""
         if not self._on_disk:
-            yield lambda: None
+            yield lambda _: None
             return
         mark = Path(f"{self._base}/{relative}.{uuid.uuid4().hex}.tmp")
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
+        began = mark.stat().st_mtime_ns
+
+        def set_mark(data: bytes) -> None:
+            mark.write_bytes(data)
+            os.utime(mark, ns=(began, began))
+            mark.replace(f"{self._base}/{relative}")
+
         try:
-            yield functools.partial(os.replace, mark, f"{self._base}/{relative}")
+            yield set_mark
         finally:
             mark.unlink(missing_ok=True)
 
-    def marked_at(self, relative: str) -> int | None:
-        """When the marking of what stands under `relative` began, in nanoseconds; None where nothing does."""
-        info = self._files.get_file_info(f"{self._base}/{relative}")
-        return info.mtime_ns if self._on_disk and info.type == pafs.FileType.File else None
+    def marked(self, relative: str) -> tuple[int, bytes] | None:
+        """When the marking of what stands under `relative` began, in nanoseconds, and its bytes; None where nothing does."""
+        if not self._on_disk:
+            return None
+        try:
+            with Path(f"{self._base}/{relative}").open("rb") as file:
+                return os.fstat(file.fileno()).st_mtime_ns, file.read()
+        except FileNotFoundError:
+            return None
 
-    def changed(self, asset: str, since: int) -> list[Key]:
-        """The partitions whose file or refusal has changed at or after `since`, less the coarseness of file times."""
+    def changed(self, asset: str, since: int, stamps: Mapping[Key, Stamp] | None = None) -> list[Key]:
+        """The partitions whose file or refusal has changed at or after `since`, less the coarseness of file times.
+
+        stamps: of the asset's files, where they are known already.
+        """
         bound = since - _CLOCK_NS
-        keys = [_key_of(path) for path, (time, _, _) in self._listing(asset, "part-0.parquet") if time >= bound]
+        if stamps is None:
+            keys = [_key_of(path) for path, (time, _, _) in self._listing(asset, _PART) if time >= bound]
+        else:
+            keys = [key for key, (time, _, _) in stamps.items() if time >= bound]
         markers = self._listing(f"quarantine/{asset}", "REFUSED.json")
         return keys + [Key.parse(path.split("/")[-2]) for path, (time, _, _) in markers if time >= bound]
 
@@ -396,7 +418,7 @@ class Store:
             self.write_bytes(STORE_FILE, wanted)
 
 
-def _files_below(folder: str, name: str) -> Iterator[tuple[str, _Stamp]]:
+def _files_below(folder: str, name: str) -> Iterator[tuple[str, Stamp]]:
     """As Store._listing, on a disk: to ask each folder for the file takes half the time of listing what it holds."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for path in [entry.path for entry in entries if entry.is_dir()]:
@@ -407,13 +429,22 @@ def _files_below(folder: str, name: str) -> Iterator[tuple[str, _Stamp]]:
                 yield from _files_below(path, name)
 
 
-def _stamp(path: str) -> _Stamp:
+def _visible_below(folder: str) -> Iterator[str]:
+    """As Store._visible_files, on a disk: nearly every folder holds a partition's file and nothing else."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                if entry.name[0] not in "._":
+                    yield entry.path
+            elif os.listdir(entry.path) == [_PART]:  # noqa: PTH208 - names alone
+                yield f"{entry.path}/{_PART}"
+            else:
+                yield from _visible_below(entry.path)
+
+
+def _stamp(path: str) -> Stamp:
     found = os.stat(path)  # noqa: PTH116 - a Path for each of thousands of files costs as much
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _footers_file(asset: str) -> str:
-    return f"dataset/.{asset}.footers.json"
 
 
 def _key_of(path: str) -> Key:

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 
 from feature_assets.features.catalogue import FEATURES, feature_values
 from feature_assets.features.declaration import Feature
-from feature_assets.quality.statistics import as_float
 
 
 def not_finite(table: pa.Table, optional_groups: tuple[str, ...], *, show_values: bool = True) -> list[str]:
@@ -19,7 +18,7 @@ def not_finite(table: pa.Table, optional_groups: tuple[str, ...], *, show_values
     """
     broken = []
     for feature in _suspects(table, optional_groups):
-        flags, values = table["data_quality_flag"].to_numpy(), as_float(table[feature.name])
+        flags, values = table["data_quality_flag"].to_numpy(), table[feature.name].to_numpy()
         absent = np.isnan(values)
         low, high = feature.bounds
         rules = {

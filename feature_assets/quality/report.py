@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from feature_assets.quality.statistics import ColumnStatistics, FrameStatistics
+from feature_assets.splits.manifest import VALIDATION_LOCKED
 
 _SPLIT_COLUMNS = ("split_id", "rows", "start", "end", "ok", "partial_optional", "warmup")
 
@@ -17,6 +18,7 @@ def render(manifest: Mapping[str, Any], statistics: FrameStatistics, leakage: It
     manifest: feature_frame.manifest.json. leakage: sentences on what was tested for leakage and found. missing:
     sentences on dates of START..END that are not there.
     """
+    drift_table = markdown_table(statistics.drift, list(statistics.drift[0]))
     lines = [
         "# Trader Feature Quality Report",
         "",
@@ -37,7 +39,7 @@ def render(manifest: Mapping[str, Any], statistics: FrameStatistics, leakage: It
         *_section("Leakage Check", leakage),
         *_section("Extreme Value Check", [extreme_values(statistics.columns)]),
         *_section("High Correlation Check", [markdown_table(statistics.correlations, ("feature_a", "feature_b", "corr_abs"))]),
-        *_section("Drift Check", [markdown_table(statistics.drift, list(statistics.drift[0]))]),
+        *_section("Drift Check", [drift_table, *_locked_drawn(manifest, statistics)]),
         *_section("Distribution", distribution(statistics.columns)),
     ]
     return "\n".join(lines) + "\n"
@@ -53,6 +55,14 @@ def source_coverage(manifest: Mapping[str, Any]) -> list[str]:
         "(a selection by hindsight: whether a day is complete is known at its end)",
         f"- rows_bridging_gaps: {manifest['rows_bridging_gaps']}",
     ]
+
+
+def _locked_drawn(manifest: Mapping[str, Any], statistics: FrameStatistics) -> list[str]:
+    """A line below the drift table where it is of some of VALIDATION_LOCKED's rows alone."""
+    there = sum(row["rows"] for row in manifest["split_coverage"] if row["split_id"] == VALIDATION_LOCKED)
+    if there == statistics.locked_rows:
+        return []
+    return ["", f"- validation_drawn_by_hash: {statistics.locked_rows} of {there} rows"]
 
 
 def extreme_values(columns: Iterable[ColumnStatistics]) -> str:

@@ -39,10 +39,10 @@ class _Rows(NamedTuple):
 
 
 class RowSample:
-    """The rows with the smallest hashes of all that were added."""
+    """The rows with the smallest hashes of all that were added; at most so many, or MOST_ROWS."""
 
-    def __init__(self) -> None:
-        self._most = MOST_ROWS
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most or MOST_ROWS
         self._limit = np.iinfo(np.uint64).max
         self._parts: list[_Rows] = []
 

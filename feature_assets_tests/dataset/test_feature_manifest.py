@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from feature_assets.dataset import feature_manifest
-from feature_assets.dataset.feature_manifest import EXAMINED_FILE, build_feature_manifest
+from feature_assets.dataset.examination import EXAMINED_FILE, MANIFEST_FILE
+from feature_assets.dataset.feature_manifest import build_feature_manifest
 from feature_assets.dataset.keys import Key
+from feature_assets.dataset.quality_report import build_quality_report
 from feature_assets.dataset.store import Store
 from feature_assets.errors import MissingInputError, StaleInputError
 from feature_assets.features.catalogue import FEATURES
@@ -24,19 +27,19 @@ RANGE = {"START_DATE": "2025-03-03", "END_DATE": "2025-03-07"}
 
 @pytest.fixture
 def graph(tmp_path):
-    """Three of four days are built, all of it an hour ago."""
+    """Three of four days are built, all of it an hour ago, and examined now."""
     found = parquet_graph(tmp_path, days("BTCUSDT", 4), **RANGE)
     found.build(end="2025-03-06")
-    backdate(found.folder / "store", 3600)
+    backdate(found.folder / "store")
+    build_feature_manifest(found.store, found.settings)
     return found
 
 
-def backdate(root: Path, seconds: float) -> None:
-    """Make every file older, that of the examination a little less so."""
+def backdate(root: Path) -> None:
+    """Make every file an hour older."""
     for path in root.rglob("*"):
         if path.is_file():
-            os.utime(path, (time.time() - seconds,) * 2)
-    os.utime(root / EXAMINED_FILE, (time.time() - seconds + 10,) * 2)
+            os.utime(path, (time.time() - 3600,) * 2)
 
 
 @pytest.fixture
@@ -80,6 +83,70 @@ def test_a_frame_that_was_built_again_with_other_rows_is_counted_anew(graph, rea
     assert from_scratch(graph) == files
 
 
+def test_a_day_whose_stats_are_others_now_is_counted_anew_though_its_rows_are_the_same(graph, read_dates):
+    """As rows that are dropped with an incomplete day are in no table, but in its stats."""
+    key = Key.parse("2025-03-04")
+    table, footer = graph.store.read("feature_frame", key)
+    stats = footer.stats | {"dropped/BTCUSDT": 100}
+    graph.store.publish("feature_frame", key, table, dataclasses.replace(footer, stats=stats))
+    manifest, check = build_feature_manifest(graph.store, graph.settings)
+    assert check.passed
+    assert manifest["rows_dropped_with_incomplete_days"] == 100
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
+def test_a_day_that_was_built_again_as_it_was_is_read_again_and_counted_once(graph, read_dates):
+    before = graph.files()
+    graph.build(start="2025-03-05", end="2025-03-06")
+    assert read_dates == ["2025-03-05"]
+    assert graph.files() == before
+    assert from_scratch(graph) == before
+
+
+def test_a_frame_that_was_put_back_with_its_old_time_is_seen(graph, read_dates):
+    path = graph.folder / "store" / Store.partition_file("feature_frame", Key.parse("2025-03-04"))
+    times, data = (path.stat().st_atime_ns, path.stat().st_mtime_ns), path.read_bytes()
+    path.rename(path.with_name(".aside"))
+    path.write_bytes(data)
+    os.utime(path, ns=times)
+    build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-04"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"{", b"[]", b"{}", b'{"manifest": 7}'])
+def test_a_mark_that_says_nothing_costs_only_time(graph, read_dates, mark):
+    (graph.folder / "store" / EXAMINED_FILE).write_bytes(mark)
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert check.passed
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b'{"partitions": 7}', b'{"partitions": [{"date": "2025-03-03"}]}'])
+def test_a_manifest_that_cannot_be_read_is_made_anew_and_no_report_is_made_of_it(graph, read_dates, manifest):
+    files = graph.files()
+    (graph.folder / "store" / MANIFEST_FILE).write_bytes(manifest)
+    with pytest.raises(MissingInputError, match="feature_manifest is missing"):
+        build_quality_report(graph.store, graph.settings)
+    build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+    assert graph.files() == files
+
+
+def test_the_mark_of_another_manifest_vouches_for_nothing(graph, read_dates):
+    """As where an older manifest was put back."""
+    path = graph.folder / "store" / MANIFEST_FILE
+    path.write_bytes(path.read_bytes() + b"\n")
+    build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
+def test_the_manifest_is_indented_json_with_a_line_a_date(graph):
+    text = (graph.folder / "store" / MANIFEST_FILE).read_text()
+    lines = [line for line in text.splitlines() if '"date": "2025-03-0' in line]
+    assert len(lines) == 3
+    assert [entry["date"] for entry in json.loads(text)["partitions"]] == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
 def test_a_file_that_was_tampered_with_is_found(graph):
     path = graph.folder / "store" / Store.partition_file("feature_frame", Key.parse("2025-03-04"))
     data = bytearray(path.read_bytes())
@@ -114,7 +181,8 @@ def test_a_refused_manifest_vouches_for_nothing(graph, read_dates):
     table, footer = graph.store.read("symbol_features", key)
     graph.store.publish("symbol_features", key, table, type(footer)("0" * 64, footer.code_version, footer.inputs, footer.stats))
     assert not build_feature_manifest(graph.store, graph.settings)[1].passed
-    backdate(graph.folder / "store", 60)
+    backdate(graph.folder / "store")
+    read_dates.clear()
     assert not build_feature_manifest(graph.store, graph.settings)[1].passed
     assert read_dates.count("2025-03-03") == 1
 

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -200,55 +201,56 @@ def test_a_file_that_is_no_partitions_is_a_stray_and_none_of_the_keys(store, tmp
     assert store.strays(FEATURE_FRAME) == [f"feature_frame/{place}"]
 
 
-# Kept footers
+def test_the_newest_partition_is_the_last_that_has_a_file(store, tmp_path):
+    days = [DAY + dt.timedelta(days=n) for n in (0, 3, 1)]
+    for day in days:
+        _publish(store, REPLAY, Key(day, "BTCUSDT"), _table(1.0))
+        _publish(store, FEATURE_FRAME, Key(day), _table(1.0))
+    (tmp_path / "replay/symbol=BTCUSDT/date=2027-01-01").mkdir()
+    (tmp_path / "feature_frame/.hidden").write_bytes(b"")
+    assert store.newest(REPLAY, "BTCUSDT") == Key(days[1], "BTCUSDT")
+    assert store.newest(FEATURE_FRAME, None) == Key(days[1])
+    assert store.newest(REPLAY, "ETHUSDT") is None
+    assert store.newest(SYMBOL_FEATURES, "BTCUSDT") is None
 
 
-@pytest.fixture
-def opened(monkeypatch) -> list[Key]:
-    """The keys whose own file is opened for its footer."""
-    keys, read = [], Store._read_footer
-    monkeypatch.setattr(Store, "_read_footer", lambda store, asset, key: keys.append(key) or read(store, asset, key))
-    return keys
-
-
-def test_a_kept_footer_is_not_read_again_until_its_file_is_another_even_one_of_the_same_time(store, tmp_path, opened):
-    first, second = Key(DAY), Key(dt.date(2026, 2, 2))
-    hashes = {key: _publish(store, FEATURE_FRAME, key, _table(key.date.day), source="s") for key in (first, second)}
-    store.footers(FEATURE_FRAME)
-    store.keep_footers(FEATURE_FRAME)
-    opened.clear()
-    assert Store(str(tmp_path)).footers(FEATURE_FRAME) == {
-        key: Footer(digest, "code", {"source": "s"}, {"rows": 1}) for key, digest in hashes.items()
-    }
-    assert opened == []
-    path = tmp_path / store.partition_file(FEATURE_FRAME, first)
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
-    now = _publish(store, FEATURE_FRAME, first, _table(7.0), source="s")
+def test_a_stamp_tells_a_file_from_another_of_the_same_time_and_size(store, tmp_path):
+    _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
+    path = tmp_path / store.partition_file(FEATURE_FRAME, Key(DAY))
+    before, times = store.stamps(FEATURE_FRAME), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    _publish(store, FEATURE_FRAME, Key(DAY), _table(7.0))
     os.utime(path, ns=times)
-    found = Store(str(tmp_path)).footers(FEATURE_FRAME)
-    assert (found[first].content_hash, opened) == (now, [first])
+    assert path.stat().st_size == before[Key(DAY)][1]
+    assert store.stamps(FEATURE_FRAME) != before
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"2026-02-01": {}}', b'{"2026-02-01": 7}'])
-def test_a_broken_file_of_kept_footers_costs_only_time(store, tmp_path, opened, content):
-    digest = _publish(store, FEATURE_FRAME, Key(DAY), _table(1.0))
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset/.feature_frame.footers.json").write_bytes(content)
-    assert Store(str(tmp_path)).footers(FEATURE_FRAME)[Key(DAY)].content_hash == digest
-    assert opened == [Key(DAY)]
-
-
-def test_a_partition_that_goes_away_or_cannot_be_read_has_no_footer_and_none_is_kept(store, tmp_path, monkeypatch):
+def test_a_partition_that_goes_away_or_cannot_be_read_has_no_footer(store, tmp_path, monkeypatch):
     keys = [Key(DAY + dt.timedelta(days=n)) for n in range(3)]
     for key in keys:
         _publish(store, FEATURE_FRAME, key, _table(1.0))
     (tmp_path / store.partition_file(FEATURE_FRAME, keys[1])).write_bytes(b"torn")
-    listed = list(store._listing(FEATURE_FRAME, "part-0.parquet"))
+    monkeypatch.setattr(store, "keys", lambda _: keys)
     (tmp_path / store.partition_file(FEATURE_FRAME, keys[2])).unlink()
-    monkeypatch.setattr(store, "_listing", lambda *_: listed)
     assert [footer is not None for footer in store.footers(FEATURE_FRAME).values()] == [True, False, False]
-    store.keep_footers(FEATURE_FRAME)
-    assert list(json.loads((tmp_path / "dataset/.feature_frame.footers.json").read_bytes())) == ["2026-02-01"]
+
+
+# Marks
+
+
+def test_a_mark_has_the_time_at_which_its_making_began_and_is_there_whole_or_not_at_all(store, tmp_path):
+    (tmp_path / "dataset").mkdir()
+    with store.marking("dataset/.mark") as set_mark:
+        time.sleep(0.05)
+        (tmp_path / "later").touch()
+        set_mark(b"content")
+    since, data = store.marked("dataset/.mark")
+    assert data == b"content"
+    assert since < (tmp_path / "later").stat().st_mtime_ns
+    with pytest.raises(ValueError, match="stopped"), store.marking("dataset/.mark"):
+        raise ValueError("stopped")
+    assert store.marked("dataset/.mark") == (since, b"content")
+    assert [path.name for path in (tmp_path / "dataset").iterdir()] == [".mark"]
+    assert store.marked("dataset/.other") is None
 
 
 # Refusals

@@ -10,9 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feature_assets.dataset import frame_sample
+from feature_assets.features.catalogue import FEATURE_ORDER
 from feature_assets.quality import sample
 from feature_assets.quality.report import distribution, extreme_values, markdown_table
-from feature_assets.quality.statistics import column_statistics, drift_row, reference_statistics, sample_positions
+from feature_assets.quality.sample import FeatureCounts
+from feature_assets.quality.statistics import (
+    column_statistics,
+    drift_rows,
+    feature_quantiles,
+    reference_statistics,
+    sample_positions,
+)
 from feature_assets_tests.support.graph import Graph, parquet_graph
 from feature_assets_tests.support.replays import days
 
@@ -101,21 +110,55 @@ def test_a_report_over_more_rows_than_a_sample_holds_says_so_and_keeps_exact_cou
     assert cells[0] != cells[1]
 
 
+def test_a_drift_table_of_some_of_the_locked_rows_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_sample, "_MOST_LOCKED_ROWS", 1000)
+    splits = "FIT:2025-03-03..2025-03-04,VALIDATION_LOCKED:2025-03-04..2025-03-05"
+    parquet_graph(tmp_path, days("BTCUSDT", 2), SPLITS=splits).build()
+    report = (tmp_path / "store/report/feature_quality_report.md").read_text()
+    assert section(report, "Drift Check").endswith("\n\n- validation_drawn_by_hash: 1000 of 1440 rows")
+    assert "drawn_by_hash" not in section(report, "Source Coverage")
+
+
 def test_a_report_without_a_manifest_names_what_is_missing(tmp_path):
     result = Graph(tmp_path).materialize("quality_report")
     assert not result.success
 
 
 def test_statistics_leave_nan_out_and_count_it():
-    found = column_statistics("ret_1m_bps", np.array([1.0, np.nan, 3.0, 2.0], dtype=np.float32))
-    assert (found.nan_count, found.inf_count, found.finite_count) == (1, 0, 3)
-    assert (found.minimum, found.p50, found.maximum) == (1.0, 2.0, 3.0)
+    values = np.tile(np.array([1.0, np.nan, 3.0, 2.0], dtype=np.float32), (len(FEATURE_ORDER), 1))
+    counts = FeatureCounts()
+    counts.add(values)
+    for name, found in zip(FEATURE_ORDER, column_statistics(values, counts), strict=True):
+        assert (found.feature, found.nan_count, found.inf_count, found.finite_count) == (name, 1, 0, 3)
+        assert (found.minimum, found.p50, found.maximum) == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_quantiles_are_bit_for_bit_those_of_pandas_with_and_without_missing_values(seed):
+    rng = np.random.default_rng(seed)
+    values = (rng.normal(size=(6, int(rng.integers(1, 400)))) * 10.0 ** rng.integers(-6, 7)).astype(np.float32)
+    values[1, rng.random(values.shape[1]) < 0.3] = np.nan
+    values[2] = np.nan
+    values[3, 0] = np.inf
+    values[4] = 7.0
+    shares = (0.01, 0.5, 0.99)
+    with np.errstate(invalid="ignore"):  # between two infinite values
+        expected = [pd.Series(row).quantile(list(shares)).to_numpy(dtype=np.float64) for row in values]
+        found = feature_quantiles(values, shares)
+    assert found.tobytes() == np.array(expected).tobytes()
+
+
+def test_no_rows_have_no_quantiles():
+    assert np.isnan(feature_quantiles(np.empty((2, 0), dtype=np.float32), (0.5,))).tolist() == [[True], [True]]
 
 
 def test_drift_is_zero_for_a_split_without_rows():
     splits = {name: np.array([name == "FIT"] * 3) for name in ("FIT", "TUNE", "VALIDATION_LOCKED")}
-    row = drift_row("spread_bps", np.array([1.0, 2.0, 4.0], dtype=np.float32), splits)
-    assert (row["train_p50"], row["tune_p50"], row["validation_p50"], row["p50_diff"]) == (2.0, 0.0, 0.0, -2.0)
+    rows = drift_rows(np.tile(np.array([1.0, 2.0, 4.0], dtype=np.float32), (len(FEATURE_ORDER), 1)), splits)
+    assert [row["feature"] for row in rows] == list(FEATURE_ORDER)
+    assert {(row["train_p50"], row["tune_p50"], row["validation_p50"], row["p50_diff"]) for row in rows} == {
+        (2.0, 0.0, 0.0, -2.0)
+    }
 
 
 def test_the_correlation_sample_is_the_one_that_pandas_draws():

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_assets.dataset.frame_sample import FrameSample
+from feature_assets.dataset import frame_sample
+from feature_assets.dataset.frame_sample import FrameSample, add_stats
 from feature_assets.dataset.keys import Key
 from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.quality import sample
@@ -101,19 +102,23 @@ def test_a_feature_without_a_value_has_no_extremes():
     assert FeatureCounts().of(0) == {"nan_count": 0, "inf_count": 0, "minimum": None, "maximum": None}
 
 
-def test_a_frame_sample_comes_back_from_its_file_and_goes_on(frames, monkeypatch):
+def test_a_frame_sample_comes_back_from_its_file_and_goes_on(monkeypatch):
     monkeypatch.setattr(sample, "MOST_ROWS", 1000)
+    monkeypatch.setattr(frame_sample, "_MOST_LOCKED_ROWS", 500)
     split = [frame(day, split="VALIDATION_LOCKED" if day > 3 else "FIT") for day in range(6)]
     hidden_from = (FIRST + 1440 * 4) * 60_000
     whole, part = FrameSample(), FrameSample()
     for day, each in enumerate(split):
         whole.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
         part.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
+        for each_sample in (whole, part):
+            add_stats(each_sample.sums, {"rows/BTCUSDT/FIT/OK": day, "first/FIT": 10 - day})
         part = FrameSample.from_parquet(part.to_parquet())
     assert part.to_parquet() == whole.to_parquet()
+    assert part.sums == {"rows/BTCUSDT/FIT/OK": 15, "first/FIT": 5}
     assert part.inputs == {f"2025-01-0{day + 1}": f"hash {day}" for day in range(6)}
     assert part.counts.rows == 4 * 2880, "locked rows are in no count"
-    assert part.rows()["split_id"].to_pylist() == ["FIT"] * 1000 + ["VALIDATION_LOCKED"] * 1000
+    assert part.rows()["split_id"].to_pylist() == ["FIT"] * 1000 + ["VALIDATION_LOCKED"] * 500
 
 
 def test_rows_after_the_locked_ones_are_in_neither_sample():
@@ -121,3 +126,23 @@ def test_rows_after_the_locked_ones_are_in_neither_sample():
     later.add(Key.parse("2025-01-07"), "hash", frame(6, split="UNASSIGNED"), FIRST * 60_000)
     assert later.rows().num_rows == 0
     assert later.counts.rows == 0
+
+
+def test_stats_of_dates_are_summed_up_and_hidden_dates_leave_out_what_is_told_by_date():
+    stats = {"rows/BTCUSDT/FIT/OK": 3, "first/FIT": 7, "last/FIT": 9, "dropped/BTCUSDT": 5, "proven/BTCUSDT": 2, "seen/rows": 3}
+    sums: dict[str, int] = {}
+    add_stats(sums, stats)
+    assert sums == {**stats, "proven_days/BTCUSDT": 1}
+    add_stats(sums, {**stats, "first/FIT": 4, "last/FIT": 11, "proven/BTCUSDT": 0})
+    assert sums == {
+        "rows/BTCUSDT/FIT/OK": 6,
+        "first/FIT": 4,
+        "last/FIT": 11,
+        "dropped/BTCUSDT": 10,
+        "seen/rows": 6,
+        "proven/BTCUSDT": 2,
+        "proven_days/BTCUSDT": 1,
+    }
+    before = dict(sums)
+    add_stats(sums, stats, hidden=True)
+    assert sums == before | {"rows/BTCUSDT/FIT/OK": 9, "seen/rows": 9}
