@@ -24,12 +24,13 @@ class Sizes:
     build: tuple[int, int]
     builds: int
     stored: tuple[int, ...]
+    turns: int
     reading: tuple[int, int]
     events: int
 
 
-FULL = Sizes(3, 2000, 365, 50, (10, 30), (10, 60), 1, (10, 100, 300, 1000), (3, 365), 600)
-SMALL = Sizes(1, 1500, 6, 3, (2, 2), (2, 3), 1, (2, 3), (2, 20), 10)
+FULL = Sizes(3, 2000, 365, 50, (10, 30), (10, 60), 1, (10, 100, 300, 1000), 5, (3, 365), 600)
+SMALL = Sizes(1, 1500, 6, 3, (2, 2), (2, 3), 1, (2, 3), 1, (2, 20), 10)
 
 
 def year(folder: Path, size: Sizes) -> Found:
@@ -135,16 +136,16 @@ def build(folder: Path, size: Sizes) -> Found:
 def growth(folder: Path, size: Sizes) -> Found:
     """What a day costs to add to a store that has so many, in turn with one that has few."""
     first, last = size.stored[0], size.stored[-1]
-    few, many = (Place(name, 2, last + size.repeat) for name in (folder.with_name("few"), folder))
+    few, many = (Place(name, 2, last + size.turns) for name in (folder.with_name("few"), folder))
     found, built = Found(curves={"process": [], "after import": [], "peak": []}), 0
     few.build(0, first - 2)
     for turn, stored in enumerate(size.stored):
         if stored - 1 > built:
             many.build(built, stored - 2)
-        built = stored - 1 + size.repeat
+        built = stored - 1 + size.turns
         runs: dict[str, list[Ran]] = {"few": [], "many": []}
-        for number in range(size.repeat):
-            small, large = first - 1 + turn * size.repeat + number, stored - 1 + number
+        for number in range(size.turns):
+            small, large = first - 1 + turn * size.turns + number, stored - 1 + number
             runs["few"].append(few.build(small, small))
             runs["many"].append(many.build(large, large))
         before, after = _costs(runs["few"]), _costs(runs["many"])
