@@ -206,6 +206,49 @@ def test_a_file_system_without_links_has_shards_as_the_stock_class_makes_them(tm
     assert {path.name for path in tmp_path.iterdir()} == {"index.db", "run.db"}
 
 
+# What a run plans
+
+
+def test_a_batch_leaves_the_same_rows_as_its_events_one_by_one_with_the_stock_class(tmp_path, recorded, stock_rows):
+    entries = every(recorded)
+    with event_log(tmp_path) as storage:
+        storage.store_event_batch(entries[:7])
+        storage.store_event_batch(entries[7:])
+    assert rows(tmp_path) == stock_rows
+
+
+def test_dagster_gives_what_a_run_plans_as_a_batch(tmp_path, monkeypatch):
+    stored = []
+    batch = PooledSqliteEventLogStorage.store_event_batch
+    monkeypatch.setattr(
+        PooledSqliteEventLogStorage, "store_event_batch", lambda log, events: stored.append(events) or batch(log, events)
+    )
+    shutil.copy(DAGSTER_YAML, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    graph = parquet_graph(tmp_path, days("BTCUSDT", 3))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as graph.instance:
+        assert graph.materialize("replay", "2025-02-24|BTCUSDT", "2025-03-05|BTCUSDT").success
+    kinds = [entry.dagster_event_type for events in stored for entry in events]
+    assert kinds.count(DagsterEventType.ASSET_MATERIALIZATION_PLANNED) == 10
+    assert set(kinds) == {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
+
+
+def test_a_batch_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("stopped")
+
+    with event_log(tmp_path) as storage, event_log(tmp_path, "stock") as other:
+        storage.store_event_batch([event("run", n) for n in range(3)])
+        with monkeypatch.context() as patch:
+            patch.setattr(PooledSqliteEventLogStorage, "_store_asset_event", fails)
+            with pytest.raises(RuntimeError, match="stopped"):
+                storage.store_event_batch([event("run", n) for n in range(3, 6)])
+        assert partitions(other, "run") == [0, 1, 2]
+        assert indexed(other) == [("run", 0), ("run", 1), ("run", 2)]
+        storage.store_event_batch([event("run", 3), event("other run", 4)])
+        assert indexed(other) == [("other run", 4), *(("run", n) for n in range(4))]
+
+
 def test_an_event_is_as_durable_as_with_the_stock_class(tmp_path):
     """Written ahead, and on the disk before store_event returns."""
     with event_log(tmp_path) as storage:
