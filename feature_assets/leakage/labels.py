@@ -7,14 +7,14 @@ classes), and none on a day whose future returns already follow from the past on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_assets.features.catalogue import FEATURE_ORDER
+from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 
 LONGEST = 240
 """Rows that a label looks ahead at most."""
@@ -35,7 +35,15 @@ def future_returns(table: pa.Table) -> list[str]:
     A return over the next h rows is worked out of ret_1m_bps. A feature is one if its rank correlation with it is above
     0.99 and both move the same way from row to row, while neither past returns nor the row's place have as much to say.
     """
-    return [text for symbol, rows in by_symbol(table).items() for text in _of_symbol(rows, symbol)]
+    symbols = by_symbol(table)
+    found: dict[str, list[str]] = {symbol: [] for symbol in symbols}
+    # Symbols of as many rows are looked at together: nearly always all of them.
+    for length in {len(rows) for rows in symbols.values()}:
+        alike = [symbol for symbol, rows in symbols.items() if len(rows) == length >= _LEAST_ROWS]
+        if alike:
+            for place, text in _labels(np.stack([feature_values(symbols[symbol]) for symbol in alike]), alike):
+                found[alike[place]].append(text)
+    return [text for texts in found.values() for text in texts]
 
 
 def by_symbol(table: pa.Table) -> dict[str, pa.Table]:
@@ -48,23 +56,24 @@ def by_symbol(table: pa.Table) -> dict[str, pa.Table]:
     return {symbol: table.slice(start, end - start) for symbol, start, end in zip(symbols, starts, ends, strict=True)}
 
 
-def _of_symbol(rows: pa.Table, symbol: str) -> Iterator[str]:
-    horizons = _GRID[len(rows) // 2 >= _GRID]
-    if len(rows) < _LEAST_ROWS:
-        return
-    path = np.cumprod(1.0 + np.nan_to_num(rows["ret_1m_bps"].to_numpy().astype(np.float64)) / 1e4)
-    places = np.arange(0, len(rows) - horizons[-1], max((len(rows) - horizons[-1]) // _SAMPLE, 1))
-    labels = _standard_ranks(path[places + horizons[:, None]] / path[places])
-    features = _standard_ranks(np.stack([rows[name].to_numpy()[places] for name in FEATURE_ORDER]))
-    suspects = np.abs(features @ labels.T) / len(places) > _SUSPECT
-    for place in np.flatnonzero(suspects.any(axis=1)):
-        values = rows[FEATURE_ORDER[place]].to_numpy().astype(np.float64)
-        near = horizons[suspects[place]]
-        for horizon in range(int(near[0] / 1.2), min(int(near[-1] * 1.2) + 1, LONGEST, len(rows) // 2) + 1):
-            if horizon and _is_future_return(values, path, horizon):
+def _labels(values: np.ndarray, symbols: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The place of a symbol and what is wrong with a feature of it; values: of shape (symbols, features, rows)."""
+    rows = values.shape[2]
+    horizons = _GRID[rows // 2 >= _GRID]
+    returns = np.nan_to_num(values[:, FEATURE_ORDER.index("ret_1m_bps")].astype(np.float64))
+    path = np.cumprod(1.0 + returns / 1e4, axis=1)
+    places = np.arange(0, rows - horizons[-1], max((rows - horizons[-1]) // _SAMPLE, 1))
+    labels = _standard_ranks(path[:, places + horizons[:, None]] / path[:, None, places])
+    features = _standard_ranks(values[:, :, places])
+    suspects = np.abs(features @ labels.transpose(0, 2, 1)) / len(places) > _SUSPECT
+    for symbol, feature in np.argwhere(suspects.any(axis=2)).tolist():
+        near = horizons[suspects[symbol, feature]]
+        for horizon in range(int(near[0] / 1.2), min(int(near[-1] * 1.2) + 1, LONGEST, rows // 2) + 1):
+            if horizon and _is_future_return(values[symbol, feature].astype(np.float64), path[symbol], horizon):
                 yield (
-                    f"{FEATURE_ORDER[place]} is a label: over the day its values of {symbol} rank as the return over the next "
-                    f"{horizon} row(s) does (rank correlation above {_CERTAIN})."
+                    symbol,
+                    f"{FEATURE_ORDER[feature]} is a label: over the day its values of {symbols[symbol]} rank as the return over "
+                    f"the next {horizon} row(s) does (rank correlation above {_CERTAIN}).",
                 )
                 break
 
