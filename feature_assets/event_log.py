@@ -102,7 +102,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             return False
         copy = Path(path).with_name(f".{uuid.uuid4().hex}.new")
         try:
-            with copy.open("xb") as file:
+            # The mode that SQLite gives its files.
+            with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
                 file.write(self._empty_shard())
                 file.flush()
                 os.fsync(file.fileno())
@@ -141,21 +142,26 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         return column_name in self._columns
 
     def store_event(self, event: EventLogEntry) -> None:
-        """As the stock one, with what it puts into the index in one transaction.
-
-        Whoever watches the run waits for its shard to change, and a kept connection writes beside it.
-        """
+        """As the stock one, with what it puts into the index in one transaction."""
         with self.index_connection():
             super().store_event(event)
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(self.path_for_shard(event.run_id))
+        self._tell_watchers(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """As the stock one, in one transaction of each shard: what a run plans, which Dagster gives as it creates the run."""
+        runs = sorted({event.run_id for event in events})
         with self.index_connection(), contextlib.ExitStack() as stack:
-            for run_id in sorted({event.run_id for event in events}):
+            for run_id in runs:
                 stack.enter_context(self.run_connection(run_id))
-            super().store_event_batch(events)
+            for event in events:
+                super().store_event(event)
+        for run_id in runs:
+            self._tell_watchers(run_id)
+
+    def _tell_watchers(self, run_id: str) -> None:
+        """Whoever watches a run waits for its shard to change, and a kept connection writes beside it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path_for_shard(run_id))
 
     def delete_events(self, run_id: str) -> None:
         super().delete_events(run_id)

@@ -138,7 +138,7 @@ def bare(profiled: bool) -> dict[str, Any]:
     in_turn = _one_thread if profiled else partial(in_order, beside_work=True)
     for key, table, footer, size in in_turn(_bare_calls(settings, store, spent, in_turn)):
         with lap(spent, "statistics"):
-            sample.add(key, footer.content_hash, table)
+            sample.add(table)
             add_stats(sample.sums, footer.stats)
         entries.append({"date": str(key), "content_hash": footer.content_hash, "size_bytes": size})
     with lap(spent, "manifest and report"):

@@ -1,7 +1,7 @@
 """Which frames are still as the published manifest found them: told by the stamps of files, without opening any.
 
-The manifest leaves a mark: what has not changed since its time was examined for it. Where there is no mark, or where it is
-of another manifest, as on an object store, every frame counts as changed.
+The manifest leaves a mark: what has not changed since its time was examined for it. Where there is none, as on an object store,
+or one of another manifest, every frame counts as changed. What is wrong with a frame is feature_manifest.py's to say.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class Content(NamedTuple):
 class Examination:
     """The manifest that was published last, and the frames that there are now.
 
-    manifest: empty where none is published. named: what it names, the frames' contents when it was made. there: the frames'
-    stamps, by date. changed: those of which the file, or a file or refusal that they stand on, may have changed since.
+    manifest: empty where none is published. named: what it names, the frames' contents when it was made. marked: whether there
+    is a mark of it. there: the frames' stamps, by date. changed: those of which the file, or a file or refusal that they stand
+    on, may have changed since; all where there is no mark.
     """
 
     manifest: Mapping[str, Any]
     named: Mapping[Key, Content]
+    marked: bool
     there: Mapping[Key, Stamp]
     changed: set[Key]
 
@@ -52,9 +54,10 @@ class Examination:
         """What each frame there is holds, None where it cannot be read; the footers of changed ones are opened for it."""
         return {key: _stored(store, key) if key in self.changed else self.named.get(key) for key in self.there}
 
-    def mark(self, manifest: bytes) -> bytes:
-        """What EXAMINED_FILE holds once this manifest is published that was made of these frames."""
-        return json.dumps({"manifest": sha256(manifest), "frames": {str(key): s for key, s in self.there.items()}}).encode()
+    def mark(self, since: int, manifest: bytes) -> bytes:
+        """What EXAMINED_FILE holds once this manifest is published that was made of these frames, from this time on."""
+        frames = {str(key): stamp for key, stamp in self.there.items()}
+        return json.dumps({"manifest": sha256(manifest), "since": since, "frames": frames}).encode()
 
 
 def last_examination(store: Store) -> Examination:
@@ -64,19 +67,19 @@ def last_examination(store: Store) -> Examination:
     manifest, named = _object(data), {}
     try:
         for entry in manifest.get("partitions", []):
-            named[Key.parse(entry["date"])] = Content(*(entry[name] for name in Content._fields))
+            named[Key.parse(str(entry["date"]))] = Content(*(entry[name] for name in Content._fields))
     except (KeyError, TypeError, PartitionKeyError):
         # Of an older version, or no manifest at all.
         manifest, named = {}, {}
-    since, mark = store.marked(EXAMINED_FILE) or (0, None)
-    marks = _object(mark)
-    if not manifest or marks.get("manifest") != sha256(data or b""):
-        return Examination(manifest, named, there, set(there))
-    changed = {key for key, stamp in there.items() if marks["frames"].get(str(key)) != list(stamp)}
+    mark = _object(store.read_bytes(EXAMINED_FILE))
+    since, stamps = mark.get("since"), mark.get("frames")
+    if not manifest or not since or not stamps or mark["manifest"] != sha256(data or b""):
+        return Examination(manifest, named, marked=False, there=there, changed=set(there))
+    changed = {key for key, stamp in there.items() if stamps.get(str(key)) != list(stamp)}
     changed |= {*store.changed(FEATURE_FRAME, since, there)}
     changed |= {Key(key.date) for key in store.changed(SYMBOL_FEATURES, since)}
     changed |= {Key(key.date + days * ONE_DAY) for key in store.changed(REPLAY, since) for days in range(LOOKBACK_DAYS + 1)}
-    return Examination(manifest, named, there, changed)
+    return Examination(manifest, named, marked=True, there=there, changed=changed)
 
 
 def _object(data: bytes | None) -> dict[str, Any]:

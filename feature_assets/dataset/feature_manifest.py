@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_assets import quality
-from feature_assets.dataset import lock
+from feature_assets.dataset import frame_sample, lock
 from feature_assets.dataset.examination import EXAMINED_FILE, MANIFEST_FILE, Content, Examination, last_examination
 from feature_assets.dataset.feature_frame import frame_code_version
 from feature_assets.dataset.frame_sample import FrameSample, add_stats
@@ -63,21 +63,22 @@ def build_feature_manifest(store: Store, settings: Settings) -> tuple[dict[str, 
     and the check matches_store; where that fails nothing is published and a marker is left. Raises MissingInputError
     where no frame exists.
     """
-    with store.marking(EXAMINED_FILE) as set_mark:
-        before = last_examination(store)
-        contents = before.contents(store)
-        lock.note_published(store, {key: content.locked_hash for key, content in contents.items() if content})
-        found = _examine(store, settings, contents, _last(store, settings, before, contents))
-        if not found.check.passed:
-            store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
-            return found.manifest, found.check
-        store.write_bytes(ORDER_FILE, feature_order_json())
-        store.write_bytes(SCHEMA_FILE, feature_schema_json())
-        store.write_bytes(SAMPLE_FILE, found.sample.to_parquet())
-        data = _to_json(found.manifest)
-        store.write_bytes(MANIFEST_FILE, data)
-        store.accept(FEATURE_MANIFEST, None)
-        set_mark(before.mark(data))
+    began = store.clock("dataset")
+    before = last_examination(store)
+    contents = before.contents(store)
+    lock.note_published(store, {key: content.locked_hash for key, content in contents.items() if content})
+    found = _examine(store, settings, contents, before)
+    if not found.check.passed:
+        store.refuse(FEATURE_MANIFEST, None, Refusal(MATCHES_STORE, found.check.message), None)
+        return found.manifest, found.check
+    store.write_bytes(ORDER_FILE, feature_order_json())
+    store.write_bytes(SCHEMA_FILE, feature_schema_json())
+    store.write_bytes(SAMPLE_FILE, found.sample)
+    data = _to_json(found.manifest)
+    store.write_bytes(MANIFEST_FILE, data)
+    store.accept(FEATURE_MANIFEST, None)
+    if began is not None:
+        store.write_bytes(EXAMINED_FILE, before.mark(began, data))
     return found.manifest, found.check
 
 
@@ -88,10 +89,10 @@ def examine_store(store: Store, settings: Settings) -> Check:
 
 @dataclass
 class _Examined:
-    """What an examination came to."""
+    """What an examination came to; sample: the bytes of SAMPLE_FILE."""
 
     manifest: dict[str, Any]
-    sample: FrameSample
+    sample: bytes
     check: Check
 
 
@@ -104,23 +105,22 @@ class _Last:
     changed: set[Key]
 
 
-def _last(store: Store, settings: Settings, before: Examination, contents: Mapping[Key, Content | None]) -> _Last | None:
+def _last(
+    store: Store, before: Examination, contents: Mapping[Key, Content | None], examined_with: Mapping[str, str]
+) -> _Last | None:
     """What the published manifest vouches for; None where a date of it holds something else now: counts cannot be taken back.
 
-    None, too, where it is of other code or settings, or of other dates than the sample.
+    None, too, where it was examined with other code or settings, or where its mark or its sample is not there.
     """
-    named = before.named
-    if before.manifest.get("examined_with") != _examined_with(store, settings):
+    if not before.marked or before.manifest.get("examined_with") != examined_with:
         return None
-    if any(contents.get(key) != content for key, content in named.items()):
+    if any(contents.get(key) != content for key, content in before.named.items()):
         return None
-    try:
-        sample = FrameSample.from_parquet(store.read_bytes(SAMPLE_FILE) or b"")
-    except (pa.ArrowException, KeyError, ValueError):
+    data = store.read_bytes(SAMPLE_FILE) or b""
+    if sha256(data) != before.manifest.get("sample_sha256"):
         return None
-    if sample.inputs != {str(key): content.content_hash for key, content in named.items()}:
-        return None
-    return _Last({entry["date"]: entry for entry in before.manifest["partitions"]}, sample, before.changed)
+    entries = {entry["date"]: entry for entry in before.manifest["partitions"]}
+    return _Last(entries, FrameSample.from_parquet(data), before.changed)
 
 
 def _examined_with(store: Store, settings: Settings) -> dict[str, str]:
@@ -129,16 +129,18 @@ def _examined_with(store: Store, settings: Settings) -> dict[str, str]:
         "feature_frame": frame_code_version(),
         "symbol_features": features_code_version(settings.options),
         "split_manifest": sha256(store.read_bytes(SPLIT_MANIFEST_FILE) or b""),
-        "this": code_version(sys.modules[__name__], quality),
+        "this": code_version(sys.modules[__name__], frame_sample, quality),
         "hidden_from": str(lock.hidden_from(store, settings.splits)),
-        "symbols": ",".join(f"{symbol.name}:{symbol.begin or ''}..{symbol.end or ''}" for symbol in settings.symbols),
+        "symbols": ",".join(sorted(f"{symbol.name}:{symbol.begin or ''}..{symbol.end or ''}" for symbol in settings.symbols)),
     }
 
 
-def _examine(store: Store, settings: Settings, contents: Mapping[Key, Content | None], last: _Last | None) -> _Examined:
+def _examine(store: Store, settings: Settings, contents: Mapping[Key, Content | None], before: Examination | None) -> _Examined:
     keys = list(contents)
     if not keys:
         raise MissingInputError("feature_manifest: there is no feature_frame partition at all; build one first.")
+    examined_with = _examined_with(store, settings)
+    last = _last(store, before, contents, examined_with) if before else None
     known, sample = (last.entries, last.sample) if last else ({}, FrameSample())
     hidden_from = lock.hidden_from(store, settings.splits)
     to_read = [key for key in keys if last is None or str(key) not in known or key in last.changed]
@@ -147,8 +149,10 @@ def _examine(store: Store, settings: Settings, contents: Mapping[Key, Content | 
         broken += found.broken
         if found.table is not None and found.footer is not None:
             entries[str(key)], footers[key] = found.entry, found.footer
+            if Content.of(found.footer) != contents[key]:
+                broken.append(f"feature_frame {key} was built again meanwhile; build {FEATURE_MANIFEST} again.")
             if str(key) not in known:
-                sample.add(key, found.footer.content_hash, found.table, hidden_from)
+                sample.add(found.table, hidden_from)
                 hidden = hidden_from is not None and day_start_ms(key.date + ONE_DAY) > hidden_from
                 add_stats(sample.sums, found.footer.stats, hidden=hidden)
     # What the last manifest vouches for is of the versions and members there are now: they are among what it was examined with.
@@ -161,18 +165,20 @@ def _examine(store: Store, settings: Settings, contents: Mapping[Key, Content | 
     broken += _not_as_locked(contents, held)
     broken += _not_members(footers, settings)
     broken += [f"{name} is no file of a build, but readers take its rows; take it away." for name in store.strays(FEATURE_FRAME)]
+    data = sample.to_parquet()
     manifest = _manifest([entries[date] for date in sorted(entries)], sample, settings) | {
+        "sample_sha256": sha256(data),
         "amendments": held.amendments,
         "amendment_count": len(held.amendments),
         "looks": held.looks,
         "look_count": len(held.looks),
-        "examined_with": _examined_with(store, settings),
+        "examined_with": examined_with,
     }
     # What stops all dates alike is said once.
     broken = list(dict.fromkeys(broken))
     rest = f"; {len(keys) - len(to_read)} of them have not changed since the last manifest" if last else ""
     message = " ".join(broken) or f"{len(keys)} dates match their files' hashes, and so do the inputs they name{rest}."
-    return _Examined(manifest, sample, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
+    return _Examined(manifest, data, Check(MATCHES_STORE, not broken, message, details={"offending": broken} if broken else {}))
 
 
 class _Found(NamedTuple):
@@ -324,7 +330,7 @@ def _bound(value: float) -> float | None:
 
 def _to_json(manifest: Mapping[str, Any]) -> bytes:
     """Indented, but for a line a date: there are thousands, and Python indents slowly."""
-    dates = json.dumps(manifest["partitions"], sort_keys=True).replace("}, {", "},\n    {")
+    lines = json.dumps(manifest["partitions"], sort_keys=True).replace("}, {", "},\n    {")
     text = json.dumps({**manifest, "partitions": []}, indent=2, sort_keys=True)
     # No string within JSON has these quotes unescaped.
-    return (text.replace('"partitions": []', f'"partitions": {dates}') + "\n").encode()
+    return (text.replace('"partitions": []', f'"partitions": {lines}') + "\n").encode()

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.dataset.examination import last_examination
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.store import FEATURE_FRAME, SPLIT_MANIFEST, SPLIT_MANIFEST_FILE, Refusal, Store
 from feature_assets.dataset.tables import content_hash
@@ -173,8 +174,8 @@ def _published_hash(store: Store, key: Key) -> str:
 
 
 def _published_hashes(store: Store) -> dict[str, str]:
-    footers = store.footers(FEATURE_FRAME)
-    return {str(key): footer.locked_hash for key, footer in footers.items() if footer and footer.locked_hash}
+    contents = last_examination(store).contents(store)
+    return {str(key): content.locked_hash for key, content in contents.items() if content and content.locked_hash}
 
 
 # The boundaries

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets.dataset import lock
@@ -14,8 +13,8 @@ from feature_assets.dataset.examination import Examination, last_examination
 from feature_assets.dataset.feature_manifest import SAMPLE_FILE
 from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.outcomes import Check
-from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, QUALITY_REPORT, Store
-from feature_assets.errors import MissingInputError, StaleInputError, StoreError
+from feature_assets.dataset.store import FEATURE_FRAME, FEATURE_MANIFEST, QUALITY_REPORT, Store, sha256
+from feature_assets.errors import MissingInputError, StaleInputError
 from feature_assets.features.catalogue import feature_values
 from feature_assets.leakage.corpus import corpus_line
 from feature_assets.quality import statistics
@@ -41,7 +40,7 @@ def build_quality_report(store: Store, settings: Settings) -> tuple[str, Check]:
     last = last_examination(store)
     manifest = last.manifest
     if not manifest:
-        raise MissingInputError("feature_manifest is missing or refused; build it first.")
+        raise MissingInputError("feature_manifest is missing, refused or of an older version; build it first.")
     _refuse_stale(store, last)
     sample = read_sample(store, manifest)
     figures = frame_statistics(sample, show_locked_medians=settings.show_locked_medians)
@@ -76,14 +75,11 @@ def frame_statistics(sample: FrameSample, *, show_locked_medians: bool = True) -
 
 
 def read_sample(store: Store, manifest: Mapping[str, Any]) -> FrameSample:
-    """The manifest's sample; raises StaleInputError where it is of other frames."""
-    try:
-        sample = FrameSample.from_parquet(store.read_bytes(SAMPLE_FILE) or b"")
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise StoreError(f"{store.path(SAMPLE_FILE)}: not readable: {error}. Build {FEATURE_MANIFEST} again.") from error
-    if sample.inputs != {entry["date"]: entry["content_hash"] for entry in manifest["partitions"]}:
-        raise StaleInputError(f"{store.path(SAMPLE_FILE)} is of other frames than the manifest. Build {FEATURE_MANIFEST} again.")
-    return sample
+    """The manifest's sample; raises StaleInputError where the file is another."""
+    data = store.read_bytes(SAMPLE_FILE) or b""
+    if sha256(data) != manifest.get("sample_sha256"):
+        raise StaleInputError(f"{store.path(SAMPLE_FILE)} is not the manifest's. Build {FEATURE_MANIFEST} again.")
+    return FrameSample.from_parquet(data)
 
 
 def _refuse_stale(store: Store, last: Examination) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,15 +180,6 @@ class Store:
                 return self._known_footer(asset, key, _stamp(f"{self._base}/{self.partition_file(asset, key)}"))
         return self._read_footer(asset, key)
 
-    def footers(self, asset: str) -> dict[Key, Footer | None]:
-        """The footers of all of an asset's partitions, by date, then symbol; None for one that cannot be read."""
-        found: dict[Key, Footer | None] = {}
-        for key in self.keys(asset):
-            found[key] = None
-            with contextlib.suppress(StoreError):
-                found[key] = self._read_footer(asset, key)
-        return found
-
     def _read_footer(self, asset: str, key: Key) -> Footer | None:
         found = self.parquet_footer(asset, key)
         return None if found is None else found[1]
@@ -226,9 +217,10 @@ class Store:
         selector = pafs.FileSelector(folder, allow_not_found=True)
         dates = (info.base_name.partition("=") for info in self._files.get_file_info(selector))
         for text in sorted((date for column, _, date in dates if column == "date"), reverse=True):
-            key = Key.parse(text if symbol is None else f"{text}|{symbol}")
-            if self.exists(self.partition_file(asset, key)):
-                return key
+            with contextlib.suppress(PartitionKeyError):
+                key = Key.parse(text if symbol is None else f"{text}|{symbol}")
+                if self.exists(self.partition_file(asset, key)):
+                    return key
         return None
 
     def strays(self, asset: str) -> list[str]:
@@ -263,36 +255,17 @@ class Store:
 
     # What has changed since when, by the file system's own clock
 
-    @contextlib.contextmanager
-    def marking(self, relative: str) -> Iterator[Callable[[bytes], None]]:
-        """Note the time now; what this gives writes `relative`, of that time. On an object store nothing is noted or written."""
+    def clock(self, folder: str) -> int | None:
+        """The time now in nanoseconds, as new files in a folder have it; None on an object store, whose times tell too little."""
         if not self._on_disk:
-            yield lambda _: None
-            return
-        mark = Path(f"{self._base}/{relative}.{uuid.uuid4().hex}.tmp")
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        began = mark.stat().st_mtime_ns
-
-        def set_mark(data: bytes) -> None:
-            mark.write_bytes(data)
-            os.utime(mark, ns=(began, began))
-            mark.replace(f"{self._base}/{relative}")
-
+            return None
+        file = Path(f"{self._base}/{folder}/.{uuid.uuid4().hex}.tmp")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
         try:
-            yield set_mark
+            return file.stat().st_mtime_ns
         finally:
-            mark.unlink(missing_ok=True)
-
-    def marked(self, relative: str) -> tuple[int, bytes] | None:
-        """When the marking of what stands under `relative` began, in nanoseconds, and its bytes; None where nothing does."""
-        if not self._on_disk:
-            return None
-        try:
-            with Path(f"{self._base}/{relative}").open("rb") as file:
-                return os.fstat(file.fileno()).st_mtime_ns, file.read()
-        except FileNotFoundError:
-            return None
+            file.unlink()
 
     def changed(self, asset: str, since: int, stamps: Mapping[Key, Stamp] | None = None) -> list[Key]:
         """The partitions whose file or refusal has changed at or after `since`, less the coarseness of file times.
@@ -431,15 +404,16 @@ def _files_below(folder: str, name: str) -> Iterator[tuple[str, Stamp]]:
 
 def _visible_below(folder: str) -> Iterator[str]:
     """As Store._visible_files, on a disk: nearly every folder holds a partition's file and nothing else."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir():
-                if entry.name[0] not in "._":
+    with contextlib.suppress(FileNotFoundError):
+        if os.listdir(folder) == [_PART]:  # noqa: PTH208 - names alone
+            yield f"{folder}/{_PART}"
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield from _visible_below(entry.path)
+                elif entry.name[0] not in "._":
                     yield entry.path
-            elif os.listdir(entry.path) == [_PART]:  # noqa: PTH208 - names alone
-                yield f"{entry.path}/{_PART}"
-            else:
-                yield from _visible_below(entry.path)
 
 
 def _stamp(path: str) -> Stamp:

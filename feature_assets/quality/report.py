@@ -59,6 +59,8 @@ def source_coverage(manifest: Mapping[str, Any]) -> list[str]:
 
 def _locked_drawn(manifest: Mapping[str, Any], statistics: FrameStatistics) -> list[str]:
     """A line below the drift table where it is of some of VALIDATION_LOCKED's rows alone."""
+    if "validation_p50" not in statistics.drift[0]:
+        return []
     there = sum(row["rows"] for row in manifest["split_coverage"] if row["split_id"] == VALIDATION_LOCKED)
     if there == statistics.locked_rows:
         return []

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from feature_assets.dataset import feature_manifest
-from feature_assets.dataset.examination import EXAMINED_FILE, MANIFEST_FILE
-from feature_assets.dataset.feature_manifest import build_feature_manifest
+from feature_assets.dataset import feature_manifest, lock
+from feature_assets.dataset.examination import EXAMINED_FILE, MANIFEST_FILE, Examination
+from feature_assets.dataset.feature_manifest import SAMPLE_FILE, build_feature_manifest
+from feature_assets.dataset.frame_sample import FrameSample
 from feature_assets.dataset.keys import Key
 from feature_assets.dataset.quality_report import build_quality_report
 from feature_assets.dataset.store import Store
@@ -52,8 +53,9 @@ def read_dates(monkeypatch):
 
 
 def from_scratch(graph) -> dict[str, bytes]:
-    """The store's files after a manifest that looked at everything."""
-    Path(graph.folder / "store" / EXAMINED_FILE).unlink()
+    """The store's files after a manifest that looked at everything and knew of none before."""
+    for name in (EXAMINED_FILE, MANIFEST_FILE, SAMPLE_FILE):
+        (graph.folder / "store" / name).unlink()
     build_feature_manifest(graph.store, graph.settings)
     return graph.files()
 
@@ -113,7 +115,46 @@ def test_a_frame_that_was_put_back_with_its_old_time_is_seen(graph, read_dates):
     assert read_dates == ["2025-03-04"]
 
 
-@pytest.mark.parametrize("mark", [b"", b"{", b"[]", b"{}", b'{"manifest": 7}'])
+def test_without_a_mark_as_on_an_object_store_all_is_read_and_counted_anew(graph, read_dates, monkeypatch):
+    files = graph.files()
+    (graph.folder / "store" / EXAMINED_FILE).unlink()
+    monkeypatch.setattr(Store, "clock", lambda *_: None)
+    monkeypatch.setattr(FrameSample, "from_parquet", lambda _: pytest.fail("nothing vouches for the sample"))
+    for _ in range(2):
+        build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == 2 * ["2025-03-03", "2025-03-04", "2025-03-05"]
+    assert graph.files() == files
+
+
+def test_a_sample_that_is_not_the_manifests_is_made_anew_and_no_report_is_made_of_it(graph, read_dates):
+    files = graph.files()
+    path = graph.folder / "store" / SAMPLE_FILE
+    path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(StaleInputError, match="is not the manifest's"):
+        build_quality_report(graph.store, graph.settings)
+    build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+    assert graph.files() == files
+
+
+def test_a_frame_that_is_built_again_while_it_is_examined_is_not_published(graph, monkeypatch):
+    key = Key.parse("2025-03-04")
+    table, footer = graph.store.read("feature_frame", key)
+    contents = Examination.contents
+
+    def overtaken(last, store):
+        found = contents(last, store)
+        store.publish("feature_frame", key, table, dataclasses.replace(footer, stats=footer.stats | {"dropped/BTCUSDT": 1}))
+        return found
+
+    (graph.folder / "store" / EXAMINED_FILE).unlink()
+    monkeypatch.setattr(Examination, "contents", overtaken)
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert not check.passed
+    assert "feature_frame 2025-03-04 was built again meanwhile" in check.message
+
+
+@pytest.mark.parametrize("mark", [b"", b"{", b"[]", b"{}", b'{"manifest": 7, "since": 1, "frames": {"2025-03-03": 1}}'])
 def test_a_mark_that_says_nothing_costs_only_time(graph, read_dates, mark):
     (graph.folder / "store" / EXAMINED_FILE).write_bytes(mark)
     _, check = build_feature_manifest(graph.store, graph.settings)
@@ -169,11 +210,26 @@ def test_an_input_that_is_another_since_is_found(graph, asset):
         graph.store.input_hash("feature_frame/2025-03-04")
 
 
-def test_other_code_or_another_split_manifest_makes_every_date_be_read(graph, read_dates, monkeypatch):
+def test_other_code_makes_every_date_be_read(graph, read_dates, monkeypatch):
     monkeypatch.setattr(feature_manifest, "features_code_version", lambda _options: "other")
     _, check = build_feature_manifest(graph.store, graph.settings)
     assert not check.passed
     assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+
+
+def test_another_split_manifest_makes_every_date_be_read_and_refuses_them_all(graph, read_dates):
+    graph.variables["SPLITS"] = "FIT:2025-03-03..2025-03-04"
+    lock.publish_splits(graph.store, graph.settings.splits)
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+    assert all(f"feature_frame/{date} is stale" in check.message for date in read_dates)
+
+
+def test_a_symbol_that_is_no_member_any_more_is_found_in_frames_that_have_not_changed(graph, read_dates):
+    graph.variables["SYMBOLS"] = "BTCUSDT:2025-03-04.."
+    _, check = build_feature_manifest(graph.store, graph.settings)
+    assert read_dates == ["2025-03-03", "2025-03-04", "2025-03-05"]
+    assert "feature_frame 2025-03-03 has rows of BTCUSDT, no member on that date" in check.message
 
 
 def test_a_refused_manifest_vouches_for_nothing(graph, read_dates):
@@ -188,10 +244,10 @@ def test_a_refused_manifest_vouches_for_nothing(graph, read_dates):
 
 
 def test_no_mark_and_no_temporary_file_is_left_by_a_refused_manifest(graph, monkeypatch):
-    before = (graph.folder / "store" / EXAMINED_FILE).stat().st_mtime_ns
+    before = (graph.folder / "store" / EXAMINED_FILE).read_bytes()
     monkeypatch.setattr(feature_manifest, "features_code_version", lambda _options: "other")
     assert not build_feature_manifest(graph.store, graph.settings)[1].passed
-    assert (graph.folder / "store" / EXAMINED_FILE).stat().st_mtime_ns == before
+    assert (graph.folder / "store" / EXAMINED_FILE).read_bytes() == before
     assert list((graph.folder / "store").rglob("*.tmp")) == []
 
 

@@ -206,7 +206,8 @@ def test_the_newest_partition_is_the_last_that_has_a_file(store, tmp_path):
     for day in days:
         _publish(store, REPLAY, Key(day, "BTCUSDT"), _table(1.0))
         _publish(store, FEATURE_FRAME, Key(day), _table(1.0))
-    (tmp_path / "replay/symbol=BTCUSDT/date=2027-01-01").mkdir()
+    for name in ("date=2027-01-01", "date=2027-01-01.bak"):
+        (tmp_path / "replay/symbol=BTCUSDT" / name).mkdir()
     (tmp_path / "feature_frame/.hidden").write_bytes(b"")
     assert store.newest(REPLAY, "BTCUSDT") == Key(days[1], "BTCUSDT")
     assert store.newest(FEATURE_FRAME, None) == Key(days[1])
@@ -224,33 +225,14 @@ def test_a_stamp_tells_a_file_from_another_of_the_same_time_and_size(store, tmp_
     assert store.stamps(FEATURE_FRAME) != before
 
 
-def test_a_partition_that_goes_away_or_cannot_be_read_has_no_footer(store, tmp_path, monkeypatch):
-    keys = [Key(DAY + dt.timedelta(days=n)) for n in range(3)]
-    for key in keys:
-        _publish(store, FEATURE_FRAME, key, _table(1.0))
-    (tmp_path / store.partition_file(FEATURE_FRAME, keys[1])).write_bytes(b"torn")
-    monkeypatch.setattr(store, "keys", lambda _: keys)
-    (tmp_path / store.partition_file(FEATURE_FRAME, keys[2])).unlink()
-    assert [footer is not None for footer in store.footers(FEATURE_FRAME).values()] == [True, False, False]
-
-
-# Marks
-
-
-def test_a_mark_has_the_time_at_which_its_making_began_and_is_there_whole_or_not_at_all(store, tmp_path):
-    (tmp_path / "dataset").mkdir()
-    with store.marking("dataset/.mark") as set_mark:
-        time.sleep(0.05)
-        (tmp_path / "later").touch()
-        set_mark(b"content")
-    since, data = store.marked("dataset/.mark")
-    assert data == b"content"
-    assert since < (tmp_path / "later").stat().st_mtime_ns
-    with pytest.raises(ValueError, match="stopped"), store.marking("dataset/.mark"):
-        raise ValueError("stopped")
-    assert store.marked("dataset/.mark") == (since, b"content")
-    assert [path.name for path in (tmp_path / "dataset").iterdir()] == [".mark"]
-    assert store.marked("dataset/.other") is None
+def test_the_clock_has_the_time_of_new_files_and_leaves_none(store, tmp_path):
+    (tmp_path / "before").touch()
+    time.sleep(0.05)
+    now = store.clock("dataset")
+    time.sleep(0.05)
+    (tmp_path / "after").touch()
+    assert (tmp_path / "before").stat().st_mtime_ns < now < (tmp_path / "after").stat().st_mtime_ns
+    assert list((tmp_path / "dataset").iterdir()) == []
 
 
 # Refusals

@@ -98,6 +98,9 @@ READERS: list[tuple[str, str, Callable[[Case], None]]] = [
 
 _HASHES = {
     "content_hash",
+    "locked_hash",
+    "stats_sha256",
+    "sample_sha256",
     "file_sha256",
     "size_bytes",
     "data_hash_sha256",
@@ -204,8 +207,8 @@ def _add(hidden: Callable[[int, pa.Table], int | None]) -> Callable[[Case], None
     def inject(case: Case) -> None:
         add = FrameSample.add
 
-        def adding(sample, key, frame_hash, frame, hidden_from=None):
-            add(sample, key, frame_hash, frame, None if hidden_from is None else hidden(hidden_from, frame))
+        def adding(sample, frame, hidden_from=None):
+            add(sample, frame, None if hidden_from is None else hidden(hidden_from, frame))
 
         case.patch.setattr(FrameSample, "add", adding)
 
@@ -216,9 +219,9 @@ def _one_symbol(case: Case) -> None:
     """ETHUSDT's locked rows go into the sample with the others."""
     add = FrameSample.add
 
-    def adding(sample, key, frame_hash, frame, hidden_from=None):
-        add(sample, key, frame_hash, frame.filter(pc.not_equal(frame["symbol"], ETH)), hidden_from)
-        add(sample, key, frame_hash, frame.filter(pc.equal(frame["symbol"], ETH)), None)
+    def adding(sample, frame, hidden_from=None):
+        add(sample, frame.filter(pc.not_equal(frame["symbol"], ETH)), hidden_from)
+        add(sample, frame.filter(pc.equal(frame["symbol"], ETH)), None)
 
     case.patch.setattr(FrameSample, "add", adding)
 

@@ -80,6 +80,16 @@ def test_a_label_of_one_symbol_of_many_is_found(frame):
     assert "values of ETHUSDT" in found
 
 
+def test_labels_are_found_in_symbols_of_other_numbers_of_rows_and_told_in_their_order(frame):
+    names = ("ADAUSDT", "ETHUSDT", "SOLUSDT")
+    tables = [frame_of(days(name, 3), name) for name in names]
+    tables[1] = tables[1].slice(0, 900)
+    leaking = [with_column(table, "ret_5m_bps", future(table, 30)) for table in tables]
+    few = frame_of(days("XRPUSDT", 3), "XRPUSDT").slice(0, 50)
+    found = future_returns(pa.concat_tables([leaking[0], frame, *leaking[1:], few]))
+    assert [text.split("values of ")[1].split(" ")[0] for text in found] == list(names)
+
+
 def test_a_past_return_is_no_label(frame):
     for horizon in (1, 60, 240):
         past = np.append(np.zeros(horizon), path(frame)[horizon:] / path(frame)[:-horizon])

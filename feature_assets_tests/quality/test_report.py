@@ -117,6 +117,10 @@ def test_a_drift_table_of_some_of_the_locked_rows_says_so(tmp_path, monkeypatch)
     report = (tmp_path / "store/report/feature_quality_report.md").read_text()
     assert section(report, "Drift Check").endswith("\n\n- validation_drawn_by_hash: 1000 of 1440 rows")
     assert "drawn_by_hash" not in section(report, "Source Coverage")
+    (tmp_path / "hidden").mkdir()
+    hidden = parquet_graph(tmp_path / "hidden", days("BTCUSDT", 2), SPLITS=splits, SHOW_LOCKED_MEDIANS="false")
+    hidden.build()
+    assert "drawn_by_hash" not in (tmp_path / "hidden/store/report/feature_quality_report.md").read_text()
 
 
 def test_a_report_without_a_manifest_names_what_is_missing(tmp_path):

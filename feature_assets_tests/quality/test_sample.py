@@ -10,7 +10,6 @@ import pytest
 
 from feature_assets.dataset import frame_sample
 from feature_assets.dataset.frame_sample import FrameSample, add_stats
-from feature_assets.dataset.keys import Key
 from feature_assets.features.catalogue import FEATURE_ORDER, feature_values
 from feature_assets.quality import sample
 from feature_assets.quality.sample import FeatureCounts, RowSample
@@ -109,21 +108,20 @@ def test_a_frame_sample_comes_back_from_its_file_and_goes_on(monkeypatch):
     hidden_from = (FIRST + 1440 * 4) * 60_000
     whole, part = FrameSample(), FrameSample()
     for day, each in enumerate(split):
-        whole.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
-        part.add(Key.parse(f"2025-01-0{day + 1}"), f"hash {day}", each, hidden_from)
+        whole.add(each, hidden_from)
+        part.add(each, hidden_from)
         for each_sample in (whole, part):
             add_stats(each_sample.sums, {"rows/BTCUSDT/FIT/OK": day, "first/FIT": 10 - day})
         part = FrameSample.from_parquet(part.to_parquet())
     assert part.to_parquet() == whole.to_parquet()
     assert part.sums == {"rows/BTCUSDT/FIT/OK": 15, "first/FIT": 5}
-    assert part.inputs == {f"2025-01-0{day + 1}": f"hash {day}" for day in range(6)}
     assert part.counts.rows == 4 * 2880, "locked rows are in no count"
     assert part.rows()["split_id"].to_pylist() == ["FIT"] * 1000 + ["VALIDATION_LOCKED"] * 500
 
 
 def test_rows_after_the_locked_ones_are_in_neither_sample():
     later = FrameSample()
-    later.add(Key.parse("2025-01-07"), "hash", frame(6, split="UNASSIGNED"), FIRST * 60_000)
+    later.add(frame(6, split="UNASSIGNED"), FIRST * 60_000)
     assert later.rows().num_rows == 0
     assert later.counts.rows == 0
 
