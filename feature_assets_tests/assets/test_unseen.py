@@ -252,7 +252,15 @@ def test_manifest_and_report_are_the_same_whatever_later_rows_hold_but_for_count
         reports.append(files["report/feature_quality_report.md"].decode())
     one, two = manifests
     assert {name for name in one if one[name] != two[name]} == {
-        *("data_hash_sha256", "sample_sha256", "partitions", "split_coverage", "row_count", "ok_row_count", "partial_optional_row_count"),
+        *(
+            "data_hash_sha256",
+            "sample_sha256",
+            "partitions",
+            "split_coverage",
+            "row_count",
+            "ok_row_count",
+            "partial_optional_row_count",
+        ),
     }
     lines = [[line for line in text.splitlines() if line.startswith("|")] for text in reports]
     differing = {a.split(" | ")[0] for a, b in zip(*lines, strict=True) if a != b}
